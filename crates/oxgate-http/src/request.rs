@@ -1,0 +1,626 @@
+//! A request head: received strictly, edited by policies, written canonically.
+
+use crate::framing::content_length;
+use crate::head::{Head, Span};
+use crate::{Framing, HeadLimits, MAX_FIELDS, Name, Parsed, PathPolicy, authority, path, token};
+use std::mem::MaybeUninit;
+
+/// The methods that have rules of their own (RFC 9110 §9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant is the method of that name")]
+pub enum Method {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Connect,
+    Options,
+    Trace,
+    Patch,
+    Other,
+}
+
+impl Method {
+    /// The method of this name; names are case-sensitive.
+    pub fn of(name: &[u8]) -> Method {
+        match name {
+            b"GET" => Method::Get,
+            b"HEAD" => Method::Head,
+            b"POST" => Method::Post,
+            b"PUT" => Method::Put,
+            b"DELETE" => Method::Delete,
+            b"CONNECT" => Method::Connect,
+            b"OPTIONS" => Method::Options,
+            b"TRACE" => Method::Trace,
+            b"PATCH" => Method::Patch,
+            _ => Method::Other,
+        }
+    }
+
+    /// Whether sending the request twice has the effect of sending it once (RFC 9110 §9.2.2).
+    pub fn is_idempotent(self) -> bool {
+        !matches!(self, Method::Post | Method::Patch | Method::Connect | Method::Other)
+    }
+}
+
+/// Why a request is refused before anything is done for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    /// The bytes are no HTTP/1 request; the text says where.
+    Syntax(&'static str),
+    /// Another version than HTTP/1.0 and HTTP/1.1.
+    Version,
+    /// Host is missing, repeated or no authority.
+    Host,
+    /// The body's length is said twice, in two ways or not properly.
+    Framing(&'static str),
+    /// A transfer coding other than chunked.
+    TransferCoding,
+    /// The head is over its limit of bytes or fields.
+    HeadTooLarge,
+    /// The target is over its limit.
+    TargetTooLong,
+    /// CONNECT, which a gateway has no use for.
+    Connect,
+    /// An expectation other than 100-continue.
+    Expectation,
+    /// The path has no normal form.
+    Path(path::PathError),
+}
+
+/// A protocol that the client asks to switch to (RFC 9110 §7.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// RFC 6455.
+    Websocket,
+}
+
+/// A request, from whichever protocol it came.
+#[derive(Debug, Default)]
+pub struct Request {
+    /// The fields.
+    pub head: Head,
+    method: Method,
+    method_text: Span,
+    raw_path: Span,
+    path: Span,
+    match_path: Span,
+    query: Span,
+    authority: Span,
+    http10: bool,
+    framing: Framing,
+    persistent: bool,
+    upgrade: Option<Upgrade>,
+    expects_continue: bool,
+}
+
+impl Request {
+    /// Reads a head from the front of `received`.
+    ///
+    /// On success the fields that must not be forwarded are gone already: hop-by-hop fields, those
+    /// that `Connection` names, and underscore aliases of fields that the gateway guards.
+    ///
+    /// # Errors
+    /// The first rule that the head breaks. The connection must be closed after the answer, because
+    /// where the next request starts is then unknown.
+    pub fn parse(&mut self, received: &[u8], limits: &HeadLimits) -> Result<Parsed, RequestError> {
+        const NO_FIELD: MaybeUninit<httparse::Header<'static>> = MaybeUninit::uninit();
+        let mut fields = [NO_FIELD; MAX_FIELDS];
+        let mut parsed = httparse::Request::new(&mut []);
+        let max_fields = limits.fields.min(MAX_FIELDS);
+        let status = parsed.parse_with_uninit_headers(received, &mut fields[..max_fields]);
+        let len = match status {
+            Ok(httparse::Status::Complete(len)) if len <= limits.bytes => len,
+            Ok(httparse::Status::Partial) => {
+                if parsed.path.is_some_and(|target| target.len() > limits.target) || target_overflows(received, limits) {
+                    return Err(RequestError::TargetTooLong);
+                }
+                if received.len() > limits.bytes {
+                    return Err(RequestError::HeadTooLarge);
+                }
+                return Ok(Parsed::Partial);
+            }
+            Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
+                return Err(RequestError::HeadTooLarge);
+            }
+            Err(error) => return Err(syntax(error)),
+        };
+        self.reset(&received[..len]);
+        let base = received.as_ptr() as usize;
+        let span = |text: &[u8]| {
+            let start = (text.as_ptr() as usize).wrapping_sub(base);
+            Span::new(start, start + text.len())
+        };
+        let (method, target) = (parsed.method.unwrap_or_default(), parsed.path.unwrap_or_default());
+        if target.len() > limits.target {
+            return Err(RequestError::TargetTooLong);
+        }
+        self.method = Method::of(method.as_bytes());
+        self.method_text = span(method.as_bytes());
+        self.http10 = parsed.version == Some(0);
+        if start_line_ends_bare(&received[..len], span(target.as_bytes())) {
+            return Err(RequestError::Syntax("a line ends without CR"));
+        }
+        let facts = self.index_fields(parsed.headers, &received[..len], span)?;
+        self.settle(facts)?;
+        self.read_target(target.as_bytes())?;
+        Ok(Parsed::Complete(len))
+    }
+
+    fn reset(&mut self, received: &[u8]) {
+        let mut head = std::mem::take(&mut self.head);
+        head.load(received);
+        *self = Request { head, ..Request::default() };
+    }
+
+    /// Puts every field in the index and collects what decides framing and persistence.
+    fn index_fields(
+        &mut self,
+        fields: &[httparse::Header<'_>],
+        received: &[u8],
+        span: impl Fn(&[u8]) -> Span,
+    ) -> Result<Facts, RequestError> {
+        let mut facts = Facts::default();
+        for field in fields {
+            let name = span(field.name.as_bytes());
+            let value = if field.value.is_empty() { empty_after(name) } else { span(field.value) };
+            let Some(line_end) = line_end(received, value) else {
+                return Err(RequestError::Syntax("a field line ends without CR"));
+            };
+            let mut id = Name::of(field.name.as_bytes());
+            if id == Name::Other && memchr::memchr(b'_', field.name.as_bytes()).is_some() {
+                facts.aliases |= is_guarded(Name::of_alias(field.name.as_bytes()));
+            }
+            match id {
+                Name::Host => {
+                    if facts.host.replace(value).is_some() {
+                        return Err(RequestError::Host);
+                    }
+                }
+                Name::ContentLength => {
+                    let length = content_length(field.value).ok_or(RequestError::Framing("Content-Length is not a number"))?;
+                    if facts.length.replace(length).is_some() {
+                        return Err(RequestError::Framing("Content-Length is repeated"));
+                    }
+                    // A number in another spelling is written anew.
+                    if field.value.len() > 1 && field.value[0] == b'0' {
+                        id = Name::TransferEncoding;
+                        facts.rewrite_length = true;
+                    }
+                }
+                Name::TransferEncoding => {
+                    if facts.chunked {
+                        return Err(RequestError::Framing("Transfer-Encoding is repeated"));
+                    }
+                    if !field.value.eq_ignore_ascii_case(b"chunked") {
+                        return Err(RequestError::TransferCoding);
+                    }
+                    facts.chunked = true;
+                }
+                Name::Connection => {
+                    for option in token::list(field.value) {
+                        facts.connection_option(option)?;
+                    }
+                }
+                Name::Upgrade => {
+                    facts.upgrade |= token::list(field.value).any(|p| p.eq_ignore_ascii_case(b"websocket"));
+                }
+                Name::Expect if !field.value.eq_ignore_ascii_case(b"100-continue") => {
+                    return Err(RequestError::Expectation);
+                }
+                Name::Expect => facts.expects_continue = true,
+                _ => {}
+            }
+            facts.hop_by_hop |= id.hop_by_hop();
+            self.head.push_received(name, value, line_end, id);
+        }
+        Ok(facts)
+    }
+
+    /// Decides framing and persistence (RFC 9112 §6.3, §9.3) and drops what goes no further.
+    fn settle(&mut self, facts: Facts) -> Result<(), RequestError> {
+        if self.method == Method::Connect {
+            return Err(RequestError::Connect);
+        }
+        self.framing = match (facts.chunked, facts.length) {
+            (true, Some(_)) => return Err(RequestError::Framing("Content-Length and Transfer-Encoding together")),
+            (true, None) if self.http10 => return Err(RequestError::Framing("Transfer-Encoding in HTTP/1.0")),
+            (true, None) => Framing::Chunked,
+            (false, Some(length)) => Framing::of_length(length),
+            (false, None) => Framing::None,
+        };
+        self.persistent = !facts.close && (!self.http10 || facts.keep_alive);
+        self.expects_continue = facts.expects_continue && !self.http10;
+        if facts.upgrade && facts.upgrade_option && self.method == Method::Get && !self.http10 && self.framing.is_none() {
+            self.upgrade = Some(Upgrade::Websocket);
+        }
+        match facts.host {
+            Some(value) if authority::parse(self.head.bytes(value)).is_some() => self.authority = value,
+            None if self.http10 => {}
+            _ => return Err(RequestError::Host),
+        }
+        if facts.hop_by_hop {
+            self.head.strip_hop_by_hop(facts.nominated);
+        }
+        if facts.aliases {
+            self.head.drop_where(|_, name| name.contains(&b'_') && is_guarded(Name::of_alias(name)));
+        }
+        if facts.rewrite_length {
+            let length = facts.length.unwrap_or_default();
+            self.head.append(b"Content-Length", length.to_string().as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Splits the target (RFC 9112 §3.2) and gives the path its normal form under the strict
+    /// policy; a path that has none there keeps an empty one until [`Request::set_path_policy`].
+    fn read_target(&mut self, target: &[u8]) -> Result<(), RequestError> {
+        let at = |part: &[u8]| part.as_ptr() as usize - target.as_ptr() as usize;
+        let mut origin = target;
+        let base = self.target_start();
+        if target.first() != Some(&b'/') {
+            if target == b"*" && self.method == Method::Options {
+                self.path = Span::new(base, base + 1);
+                (self.raw_path, self.match_path) = (self.path, self.path);
+                return Ok(());
+            }
+            origin = self.take_absolute_form(target)?;
+        }
+        let end = memchr::memchr(b'?', origin).unwrap_or(origin.len());
+        let (path, query) = origin.split_at(end);
+        if query.iter().any(|b| !(0x21..0x7f).contains(b) || *b == b'#') {
+            return Err(RequestError::Path(path::PathError::Byte));
+        }
+        if path.is_empty() {
+            self.raw_path = self.head.store(b"/");
+        } else {
+            self.raw_path = Span::new(base + at(path), base + at(path) + path.len());
+        }
+        self.query = if query.len() > 1 { Span::new(base + at(query) + 1, base + at(query) + query.len()) } else { Span::default() };
+        if path::is_plain(path) {
+            (self.path, self.match_path) = (self.raw_path, self.raw_path);
+        }
+        Ok(())
+    }
+
+    /// `http://authority/path`: the authority replaces Host (RFC 9112 §3.2.2).
+    fn take_absolute_form<'t>(&mut self, target: &'t [u8]) -> Result<&'t [u8], RequestError> {
+        let scheme = [b"http://".as_slice(), b"https://"];
+        let rest = scheme
+            .iter()
+            .find(|s| target.len() >= s.len() && target[..s.len()].eq_ignore_ascii_case(s))
+            .map(|s| &target[s.len()..])
+            .ok_or(RequestError::Syntax("the target is neither a path nor a URL"))?;
+        let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+        let (authority, origin) = rest.split_at(end);
+        if authority::parse(authority).is_none() {
+            return Err(RequestError::Host);
+        }
+        self.set_authority(authority);
+        Ok(origin)
+    }
+
+    fn target_start(&self) -> usize {
+        self.method_text.range().end + 1
+    }
+
+    /// Whether the path reads alike under every policy.
+    #[inline]
+    pub fn path_is_plain(&self) -> bool {
+        self.path == self.raw_path
+    }
+
+    /// Gives the path the normal form of a policy, for matching and forwarding.
+    ///
+    /// # Errors
+    /// [`RequestError::Path`] when it has none.
+    pub fn set_path_policy(&mut self, policy: PathPolicy) -> Result<(), RequestError> {
+        let mut form = Vec::with_capacity(self.head.bytes(self.raw_path).len());
+        path::normalize(self.head.bytes(self.raw_path), policy, &mut form).map_err(RequestError::Path)?;
+        if policy == PathPolicy::Verbatim {
+            (self.path, self.match_path) = (self.raw_path, self.raw_path);
+        } else {
+            self.set_path(&form);
+        }
+        Ok(())
+    }
+
+    /// Replaces the path; the caller vouches for its being in normal form.
+    pub fn set_path(&mut self, form: &[u8]) {
+        self.path = self.head.store(form);
+        self.match_path = self.path;
+        if form.contains(&b';') {
+            let mut bare = Vec::with_capacity(form.len());
+            path::without_parameters(form, &mut bare);
+            self.match_path = self.head.store(&bare);
+        }
+    }
+
+    /// Replaces the query, given without its question mark.
+    pub fn set_query(&mut self, query: &[u8]) {
+        self.query = if query.is_empty() { Span::default() } else { self.head.store(query) };
+    }
+
+    /// Replaces Host.
+    pub fn set_authority(&mut self, authority: &[u8]) {
+        self.head.remove(Name::Host);
+        self.head.append(b"Host", authority);
+        self.authority = self.head.store(authority);
+    }
+
+    /// The method.
+    #[inline]
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The method as sent.
+    pub fn method_text(&self) -> &[u8] {
+        self.head.bytes(self.method_text)
+    }
+
+    /// The path as received.
+    pub fn raw_path(&self) -> &[u8] {
+        self.head.bytes(self.raw_path)
+    }
+
+    /// The path in its normal form, as policies see it and upstreams get it.
+    #[inline]
+    pub fn path(&self) -> &[u8] {
+        self.head.bytes(self.path)
+    }
+
+    /// The path that routes are matched on: the normal form without `;parameters`.
+    #[inline]
+    pub fn match_path(&self) -> &[u8] {
+        self.head.bytes(self.match_path)
+    }
+
+    /// The query without its question mark; empty when there is none.
+    #[inline]
+    pub fn query(&self) -> &[u8] {
+        self.head.bytes(self.query)
+    }
+
+    /// Host with its port; empty for HTTP/1.0 requests without one.
+    pub fn authority(&self) -> &[u8] {
+        self.head.bytes(self.authority)
+    }
+
+    /// Host without its port, as sent.
+    #[inline]
+    pub fn host(&self) -> &[u8] {
+        authority::host_of(self.authority())
+    }
+
+    /// Whether the client speaks HTTP/1.0.
+    pub fn is_http10(&self) -> bool {
+        self.http10
+    }
+
+    /// How the body is delimited.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Whether the client would send another request on the connection.
+    pub fn is_persistent(&self) -> bool {
+        self.persistent
+    }
+
+    /// The protocol the client asks for.
+    pub fn upgrade(&self) -> Option<Upgrade> {
+        self.upgrade
+    }
+
+    /// Whether the client may wait for a 100 before it sends the body.
+    pub fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    /// Appends the head as an HTTP/1.1 request.
+    #[inline]
+    pub fn write_head(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.method_text());
+        out.push(b' ');
+        out.extend_from_slice(self.path());
+        let query = self.query();
+        if !query.is_empty() {
+            out.push(b'?');
+            out.extend_from_slice(query);
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        self.head.write_fields(out);
+        if self.framing == Framing::Chunked {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if self.upgrade == Some(Upgrade::Websocket) {
+            out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What one pass over the fields finds out.
+#[derive(Default)]
+struct Facts {
+    host: Option<Span>,
+    length: Option<u64>,
+    rewrite_length: bool,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    upgrade: bool,
+    upgrade_option: bool,
+    expects_continue: bool,
+    hop_by_hop: bool,
+    nominated: bool,
+    aliases: bool,
+}
+
+impl Facts {
+    fn connection_option(&mut self, option: &[u8]) -> Result<(), RequestError> {
+        if option.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+        } else if option.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+        } else if option.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade_option = true;
+        } else if token::is_token(option) {
+            self.nominated = true;
+        } else {
+            return Err(RequestError::Syntax("Connection holds something else than names"));
+        }
+        Ok(())
+    }
+}
+
+/// Fields whose underscore alias is dropped: an upstream could take it for the real one.
+fn is_guarded(id: Name) -> bool {
+    id.hop_by_hop()
+        || matches!(
+            id,
+            Name::Host
+                | Name::ContentLength
+                | Name::ContentType
+                | Name::Expect
+                | Name::Authorization
+                | Name::Forwarded
+                | Name::XForwardedFor
+                | Name::XForwardedHost
+                | Name::XForwardedPort
+                | Name::XForwardedProto
+                | Name::XRequestId
+        )
+}
+
+/// Where an empty value stands: right behind the colon.
+fn empty_after(name: Span) -> Span {
+    let colon = name.range().end + 1;
+    Span::new(colon, colon)
+}
+
+/// Where the line ends whose value ends here, its CRLF included; `None` when the CR is missing.
+pub(crate) fn line_end(received: &[u8], value: Span) -> Option<usize> {
+    let mut at = value.range().end;
+    while received.get(at).is_some_and(|b| token::is_ows(*b)) {
+        at += 1;
+    }
+    (received.get(at..at + 2) == Some(b"\r\n")).then_some(at + 2)
+}
+
+fn start_line_ends_bare(received: &[u8], target: Span) -> bool {
+    let after_version = target.range().end + " HTTP/1.1".len();
+    received.get(after_version) != Some(&b'\r') || received.ends_with(b"\n\n")
+}
+
+/// A target that fills the buffer before it ends is never complete enough for the parser to show.
+fn target_overflows(received: &[u8], limits: &HeadLimits) -> bool {
+    received.len() > limits.target + 64 && memchr::memchr(b'\n', &received[..limits.target + 64]).is_none()
+}
+
+fn syntax(error: httparse::Error) -> RequestError {
+    match error {
+        httparse::Error::Version => RequestError::Version,
+        httparse::Error::HeaderName => RequestError::Syntax("a field name is malformed"),
+        httparse::Error::HeaderValue => RequestError::Syntax("a field value is malformed"),
+        httparse::Error::NewLine => RequestError::Syntax("a line ends without CR LF"),
+        _ => RequestError::Syntax("the request line is malformed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Request, RequestError> {
+        let mut request = Request::default();
+        match request.parse(text.as_bytes(), &HeadLimits::default())? {
+            Parsed::Complete(len) => assert_eq!(len, text.len(), "{text:?}"),
+            Parsed::Partial => panic!("partial: {text:?}"),
+        }
+        if !request.path_is_plain() {
+            request.set_path_policy(PathPolicy::Strict)?;
+        }
+        Ok(request)
+    }
+
+    fn forwarded(text: &str) -> String {
+        let mut out = Vec::new();
+        parse(text).expect(text).write_head(&mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn forwards_what_nobody_edits_as_it_came() {
+        let text = "GET /a/b?c=d HTTP/1.1\r\nHost: a.test\r\nAccept: */*\r\n\r\n";
+        assert_eq!(forwarded(text), text);
+    }
+
+    #[test]
+    fn strips_what_belongs_to_the_connection() {
+        let text = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close, X-A, Host\r\nX-A: 1\r\nKeep-Alive: 5\r\nTE: gzip\r\nX-B:\t2 \r\n\r\n";
+        assert_eq!(forwarded(text), "GET / HTTP/1.1\r\nHost: a.test\r\nX-B: 2\r\n\r\n");
+    }
+
+    #[test]
+    fn drops_underscore_aliases_of_guarded_fields() {
+        let text = "GET / HTTP/1.1\r\nHost: a.test\r\nTransfer_Encoding: chunked\r\nX_Forwarded_For: 1.1.1.1\r\nx_mine: 1\r\n\r\n";
+        assert_eq!(forwarded(text), "GET / HTTP/1.1\r\nHost: a.test\r\nx_mine: 1\r\n\r\n");
+    }
+
+    #[test]
+    fn an_absolute_target_decides_the_authority() {
+        let text = "GET http://evil.test HTTP/1.1\r\nHost: a.test\r\n\r\n";
+        assert_eq!(forwarded(text), "GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n");
+        assert_eq!(parse(text).expect("valid").host(), b"evil.test");
+    }
+
+    #[test]
+    fn decides_framing_once() {
+        let framing = |fields: &str| parse(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).map(|r| r.framing());
+        assert_eq!(framing(""), Ok(Framing::None));
+        assert_eq!(framing("Content-Length: 5\r\n"), Ok(Framing::Length(5)));
+        assert_eq!(framing("Content-Length: 010\r\n"), Ok(Framing::Length(10)));
+        assert_eq!(framing("Transfer-Encoding: CHUNKED\r\n"), Ok(Framing::Chunked));
+        assert_eq!(framing("Transfer-Encoding: identity\r\n"), Err(RequestError::TransferCoding));
+        for fields in [
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: 5,5\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 99999999999999999999\r\n",
+        ] {
+            assert!(matches!(framing(fields), Err(RequestError::Framing(_))), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_lines_without_cr() {
+        for text in ["GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\n"] {
+            assert!(matches!(parse(text), Err(RequestError::Syntax(_))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn upgrades_only_to_websocket_and_only_when_asked_properly() {
+        let ask = |fields: &str| parse(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).expect("valid").upgrade();
+        assert_eq!(ask("Connection: Upgrade\r\nUpgrade: h2c, websocket\r\n"), Some(Upgrade::Websocket));
+        assert_eq!(ask("Upgrade: websocket\r\n"), None);
+        assert_eq!(ask("Connection: upgrade\r\nUpgrade: h2c\r\n"), None);
+    }
+
+    #[test]
+    fn limits_hold_before_the_head_is_whole() {
+        let limits = HeadLimits { bytes: 256, fields: 4, target: 100 };
+        let parse = |text: String| Request::default().parse(text.as_bytes(), &limits);
+        assert_eq!(parse(format!("GET /{}", "a".repeat(200))), Err(RequestError::TargetTooLong));
+        assert_eq!(parse(format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(300))), Err(RequestError::HeadTooLarge));
+        assert_eq!(parse(format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(5))), Err(RequestError::HeadTooLarge));
+        assert_eq!(parse("GET / HTT".to_owned()), Ok(Parsed::Partial));
+    }
+}
