@@ -46,20 +46,14 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     Some(IpAddr::to_canonical(&address))
 }
 
-/// Appends `for=…;host=…;proto=…` as RFC 7239 §4 spells it.
-pub fn write_element(client: IpAddr, host: &[u8], proto: &str, out: &mut Vec<u8>) {
-    use std::io::Write as _;
-    // Writing to a Vec cannot fail.
-    let _ = match client {
-        IpAddr::V4(address) => write!(out, "for={address}"),
-        IpAddr::V6(address) => write!(out, "for=\"[{address}]\""),
-    };
+/// Appends `;host=…;proto=…` to an element of `Forwarded` (RFC 7239 §4).
+pub fn write_host_and_proto(host: &[u8], proto: &str, out: &mut Vec<u8>) {
     if !host.is_empty() {
-        out.extend_from_slice(b";host=");
         let quoted = !token::is_token(host);
-        out.extend(quoted.then_some(b'"'));
+        out.extend_from_slice(b";host=");
+        out.extend_from_slice(if quoted { b"\"" } else { b"" });
         out.extend_from_slice(host);
-        out.extend(quoted.then_some(b'"'));
+        out.extend_from_slice(if quoted { b"\"" } else { b"" });
     }
     out.extend_from_slice(b";proto=");
     out.extend_from_slice(proto.as_bytes());
@@ -96,7 +90,7 @@ mod tests {
     #[test]
     fn writes_elements() {
         let mut out = Vec::new();
-        write_element("::1".parse().expect("address"), b"a.test:8080", "http", &mut out);
-        assert_eq!(String::from_utf8_lossy(&out), "for=\"[::1]\";host=\"a.test:8080\";proto=http");
+        write_host_and_proto(b"a.test:8080", "http", &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), ";host=\"a.test:8080\";proto=http");
     }
 }

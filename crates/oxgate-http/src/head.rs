@@ -167,7 +167,7 @@ impl Head {
     }
 
     /// Drops the fields for which `drop` says so, given id and name.
-    pub(crate) fn drop_where(&mut self, mut drop: impl FnMut(Name, &[u8]) -> bool) {
+    pub fn drop_where(&mut self, mut drop: impl FnMut(Name, &[u8]) -> bool) {
         let Head { bytes, fields } = self;
         for f in fields.iter_mut().filter(|f| !f.dropped) {
             let start = f.line.start as usize;

@@ -19,7 +19,7 @@ pub use head::{Head, Span};
 pub use name::Name;
 pub use path::PathPolicy;
 pub use request::{Method, Request, RequestError, Upgrade};
-pub use response::{Response, ResponseError};
+pub use response::{Response, ResponseError, reason_phrase};
 
 /// What a head may cost before it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

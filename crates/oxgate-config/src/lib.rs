@@ -1,0 +1,5 @@
+//! From bytes to a checked configuration.
+
+pub mod node;
+pub mod pattern;
+pub mod resolved;

@@ -1,0 +1,48 @@
+//! The worker's coarse clock: read once per turn of the event loop, not once per question.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+thread_local! {
+    static STALE: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Lets every clock of this thread read the time anew; called when the event loop wakes up.
+pub(crate) fn mark_stale() {
+    STALE.set(true);
+}
+
+/// A clock for one thread. Times are microseconds since the worker started.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+    wall_start_us: u64,
+    now_us: Cell<u64>,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Clock {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Clock { start: Instant::now(), wall_start_us: wall.as_micros() as u64, now_us: Cell::new(0) }
+    }
+
+    /// The time of this turn.
+    #[inline]
+    pub(crate) fn now_us(&self) -> u64 {
+        if STALE.replace(false) {
+            self.now_us.set(self.start.elapsed().as_micros() as u64);
+        }
+        self.now_us.get()
+    }
+
+    /// The time by the calendar, microseconds since 1970, as the start-up time and the steady clock
+    /// make it: it never jumps.
+    pub(crate) fn wall_us(&self) -> u64 {
+        self.wall_start_us + self.now_us()
+    }
+
+    /// The instant that a time of this clock stands for.
+    pub(crate) fn instant(&self, us: u64) -> Instant {
+        self.start + Duration::from_micros(us)
+    }
+}

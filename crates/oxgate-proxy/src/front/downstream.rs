@@ -1,0 +1,113 @@
+//! A client's connection.
+
+use super::listener::ListenerView;
+use crate::timers::TimerId;
+use crate::wire::{Socket, Wire};
+use crate::worker::Worker;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+#[derive(Debug)]
+pub(crate) struct Downstream {
+    pub(crate) wire: Wire,
+    pub(crate) listener: Rc<ListenerView>,
+    /// The peer's address; the unspecified one for Unix sockets.
+    pub(crate) peer: IpAddr,
+    timer: TimerId,
+    w: Rc<Worker>,
+}
+
+impl Downstream {
+    pub(crate) fn new(
+        w: &Rc<Worker>,
+        listener: Rc<ListenerView>,
+        socket: Socket,
+        peer: Option<SocketAddr>,
+        timer: TimerId,
+    ) -> Downstream {
+        listener.opened();
+        w.metrics.connections.add(1);
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |p| p.ip().to_canonical());
+        Downstream { wire: Wire::new(socket), listener, peer, timer, w: Rc::clone(w) }
+    }
+
+    #[inline]
+    pub(crate) fn set_deadline(&self, deadline_us: u64) {
+        self.w.timers.set(self.timer, deadline_us);
+    }
+
+    /// Marks the connection as waiting for nothing but another request.
+    pub(crate) fn set_idle(&self) {
+        self.w.timers.set_idle(self.timer);
+    }
+
+    #[inline]
+    pub(crate) fn expired(&self) -> bool {
+        self.w.timers.expired(self.timer)
+    }
+
+    /// Whether the client has closed its side. What it sends ahead is read up to one buffer; a
+    /// client that sends more than that is not seen to close until its requests are served.
+    #[inline]
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>, w: &Worker) -> bool {
+        while !self.wire.input.is_full() {
+            match self.wire.poll_fill(cx, &w.buffers) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0) | Err(_)) => return true,
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+        false
+    }
+
+    /// Appends the peer's address as text.
+    #[inline]
+    pub(crate) fn write_peer(&self, out: &mut Vec<u8>) {
+        write_address(self.peer, out);
+    }
+}
+
+impl Downstream {
+    /// Appends the peer as the value of `for` (RFC 7239 §6): IPv6 in brackets and quotes.
+    #[inline]
+    pub(crate) fn write_forwarded_peer(&self, out: &mut Vec<u8>) {
+        let quoted = self.peer.is_ipv6();
+        out.extend_from_slice(if quoted { b"\"[" } else { b"" });
+        write_address(self.peer, out);
+        out.extend_from_slice(if quoted { b"]\"" } else { b"" });
+    }
+}
+
+/// Appends an address; the usual kind without the formatting machinery.
+#[inline]
+pub(crate) fn write_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => {
+            for (i, octet) in address.octets().into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b'.');
+                }
+                if octet >= 100 {
+                    out.push(b'0' + octet / 100);
+                }
+                if octet >= 10 {
+                    out.push(b'0' + octet / 10 % 10);
+                }
+                out.push(b'0' + octet % 10);
+            }
+        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
+}
+
+impl Drop for Downstream {
+    fn drop(&mut self) {
+        self.wire.input.discard(&self.w.buffers);
+        self.w.timers.release(self.timer);
+        self.listener.closed();
+        self.w.metrics.connections.sub(1);
+    }
+}

@@ -1,0 +1,156 @@
+//! Accepting connections.
+
+use super::h1;
+use crate::wire::Socket;
+use crate::worker::Worker;
+use oxgate_config::resolved::ListenerLimits;
+use oxgate_http::HeadLimits;
+use oxgate_telemetry::Reason;
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A worker's own socket of a listener, bound and listening.
+#[derive(Debug)]
+pub enum ListenerSocket {
+    /// TCP, one socket per worker by SO_REUSEPORT.
+    Tcp(std::net::TcpListener),
+    /// A Unix domain socket, shared by the workers.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// A listener as one worker sees it.
+#[derive(Debug)]
+pub(crate) struct ListenerView {
+    pub(crate) name: Arc<str>,
+    pub(crate) limits: Cell<ListenerLimits>,
+    /// Connections open on all workers.
+    open: Arc<AtomicUsize>,
+    pub(crate) stopping: Cell<bool>,
+    pub(crate) stop: tokio::sync::Notify,
+}
+
+impl ListenerView {
+    pub(crate) fn new(name: Arc<str>, limits: ListenerLimits, open: Arc<AtomicUsize>) -> ListenerView {
+        ListenerView { name, limits: Cell::new(limits), open, stopping: Cell::new(false), stop: tokio::sync::Notify::new() }
+    }
+
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn closed(&self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
+
+    /// The scheme that its clients use.
+    pub(crate) fn scheme(&self) -> &'static str {
+        "http"
+    }
+
+    fn is_full(&self) -> bool {
+        self.open.load(Relaxed) >= self.limits.get().connections
+    }
+
+    pub(crate) fn head_limits(&self) -> HeadLimits {
+        let limits = self.limits.get();
+        HeadLimits { bytes: limits.header_bytes, fields: limits.header_count, target: limits.uri_bytes }
+    }
+}
+
+enum Acceptor {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Acceptor {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
+        match self {
+            Acceptor::Tcp(listener) => listener.poll_accept(cx).map_ok(|(s, peer)| (Socket::Tcp(s), Some(peer))),
+            Acceptor::Unix(listener) => listener.poll_accept(cx).map_ok(|(s, _)| (Socket::Unix(s), None)),
+        }
+    }
+}
+
+/// How long accepting pauses when the process is out of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Idle connections closed at once to make room.
+const SHED: usize = 16;
+
+/// Accepts until told to stop, then takes what was already in the queue.
+pub(crate) async fn run(w: Rc<Worker>, listener: Rc<ListenerView>, socket: ListenerSocket) {
+    let acceptor = match socket {
+        ListenerSocket::Tcp(socket) => tokio::net::TcpListener::from_std(socket).map(Acceptor::Tcp),
+        ListenerSocket::Unix(socket) => tokio::net::UnixListener::from_std(socket).map(Acceptor::Unix),
+    };
+    let acceptor = match acceptor {
+        Ok(acceptor) => acceptor,
+        Err(error) => {
+            tracing::error!(listener = %listener.name, %error, "cannot listen");
+            return;
+        }
+    };
+    let mut failures = Failures::default();
+    let mut stopped = std::pin::pin!(listener.stop.notified());
+    loop {
+        let accepted = poll_fn(|cx| {
+            if let Poll::Ready(accepted) = acceptor.poll_accept(cx) {
+                return Poll::Ready(Some(accepted));
+            }
+            if listener.stopping.get() || stopped.as_mut().poll(cx).is_ready() { Poll::Ready(None) } else { Poll::Pending }
+        });
+        match accepted.await {
+            Some(Ok((socket, peer))) => admit(&w, &listener, socket, peer),
+            Some(Err(error)) if is_of_one_connection(&error) => {}
+            Some(Err(error)) => {
+                w.metrics.accept_errors.add(1);
+                failures.log(&listener.name, &error, w.clock.now_us());
+                w.timers.shed_idle(SHED);
+                tokio::time::sleep(PAUSE).await;
+            }
+            None => return,
+        }
+    }
+}
+
+/// Takes a connection in: here, on a worker with fewer connections, or not at all.
+fn admit(w: &Rc<Worker>, listener: &Rc<ListenerView>, socket: Socket, peer: Option<SocketAddr>) {
+    w.metrics.accepted.add(1);
+    if listener.is_full() && w.timers.shed_idle(1) == 0 {
+        w.metrics.reasons.of(Reason::TooManyConnections).add(1);
+        return;
+    }
+    match w.hand_over(&listener.name, socket, peer) {
+        None => w.metrics.handed_over.add(1),
+        Some(socket) => h1::spawn(w, listener, socket, peer),
+    }
+}
+
+/// Errors of the connection that was to be accepted, not of accepting (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted
+    )
+}
+
+/// Says that accepting fails, at most once a second.
+#[derive(Default)]
+struct Failures {
+    logged_us: Option<u64>,
+}
+
+impl Failures {
+    fn log(&mut self, listener: &str, error: &io::Error, now_us: u64) {
+        if self.logged_us.is_none_or(|at| now_us - at >= 1_000_000) {
+            self.logged_us = Some(now_us);
+            tracing::warn!(listener, %error, "cannot accept; closing idle connections and trying again");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Deadlines: one slot per connection, a plain store to move one, one runtime timer per worker.
+//!
+//! A slot's deadline is looked at only when the tick it was armed for comes round; a deadline that
+//! was moved back meanwhile is armed anew then. So an exchange that ends in time, and each that
+//! follows on its connection, costs a store.
+
+use crate::clock::Clock;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Length of a tick. Deadlines are kept to the next tick.
+const TICK_US: u64 = 5_000;
+const NEVER: u64 = u64::MAX;
+
+#[derive(Debug, Default)]
+pub(crate) struct Timers(RefCell<Wheel>);
+
+#[derive(Debug, Default)]
+struct Wheel {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Slots by the tick at which they are looked at, with the generation they were armed in.
+    ticks: BTreeMap<u64, Vec<(u32, u32)>>,
+    driver: Option<Waker>,
+    driver_at: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    deadline: u64,
+    armed: u64,
+    generation: u32,
+    expired: bool,
+    idle: bool,
+    waker: Option<Waker>,
+}
+
+/// A slot's number; whoever holds it gives it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimerId(u32);
+
+impl Timers {
+    /// A slot that wakes the current task.
+    pub(crate) fn register(&self, cx: &Context<'_>) -> TimerId {
+        let mut wheel = self.0.borrow_mut();
+        let waker = Some(cx.waker().clone());
+        if let Some(id) = wheel.free.pop() {
+            let slot = &mut wheel.slots[id as usize];
+            *slot = Slot { deadline: NEVER, armed: NEVER, generation: slot.generation.wrapping_add(1), expired: false, idle: false, waker };
+            return TimerId(id);
+        }
+        wheel.slots.push(Slot { deadline: NEVER, armed: NEVER, generation: 0, expired: false, idle: false, waker });
+        TimerId(wheel.slots.len() as u32 - 1)
+    }
+
+    pub(crate) fn release(&self, id: TimerId) {
+        let mut wheel = self.0.borrow_mut();
+        let slot = &mut wheel.slots[id.0 as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.waker = None;
+        slot.idle = false;
+        wheel.free.push(id.0);
+    }
+
+    /// Sets the deadline, in the clock's microseconds.
+    #[inline]
+    pub(crate) fn set(&self, id: TimerId, deadline_us: u64) {
+        let tick = deadline_us.div_ceil(TICK_US);
+        let mut wheel = self.0.borrow_mut();
+        let slot = &mut wheel.slots[id.0 as usize];
+        slot.deadline = tick;
+        slot.expired = false;
+        slot.idle = false;
+        if tick < slot.armed {
+            wheel.arm(id.0, tick);
+        }
+    }
+
+    /// Marks the slot's connection as one that waits for nothing but another request.
+    pub(crate) fn set_idle(&self, id: TimerId) {
+        self.0.borrow_mut().slots[id.0 as usize].idle = true;
+    }
+
+    /// Sets no deadline.
+    pub(crate) fn clear(&self, id: TimerId) {
+        let mut wheel = self.0.borrow_mut();
+        let slot = &mut wheel.slots[id.0 as usize];
+        slot.deadline = NEVER;
+        slot.expired = false;
+        slot.idle = false;
+    }
+
+    /// Whether the deadline has passed.
+    #[inline]
+    pub(crate) fn expired(&self, id: TimerId) -> bool {
+        self.0.borrow().slots[id.0 as usize].expired
+    }
+
+    /// Ends the waiting of up to `most` idle connections, the longest idle first; says how many.
+    pub(crate) fn shed_idle(&self, most: usize) -> usize {
+        let mut wheel = self.0.borrow_mut();
+        let mut idle: Vec<_> =
+            wheel.slots.iter().enumerate().filter(|(_, s)| s.idle && !s.expired).map(|(i, s)| (s.deadline, i)).collect();
+        idle.sort_unstable();
+        idle.truncate(most);
+        for (_, i) in &idle {
+            wheel.slots[*i].expire();
+        }
+        idle.len()
+    }
+
+    /// Wakes every connection, for a change that all of them must see.
+    pub(crate) fn wake_all(&self) {
+        for slot in &self.0.borrow().slots {
+            if let Some(waker) = &slot.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Expires slots as their time comes; runs for as long as the worker.
+    pub(crate) async fn drive(&self, clock: &Clock) {
+        let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+        poll_fn(|cx| {
+            loop {
+                let next = self.0.borrow_mut().fire(clock.now_us() / TICK_US);
+                {
+                    let mut wheel = self.0.borrow_mut();
+                    wheel.driver = Some(cx.waker().clone());
+                    wheel.driver_at = next.unwrap_or(NEVER);
+                }
+                let Some(next) = next else { return Poll::<()>::Pending };
+                sleep.as_mut().reset(clock.instant(next * TICK_US).into());
+                if sleep.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await;
+    }
+}
+
+impl Wheel {
+    fn arm(&mut self, id: u32, tick: u64) {
+        let slot = &mut self.slots[id as usize];
+        slot.armed = tick;
+        self.ticks.entry(tick).or_default().push((id, slot.generation));
+        if tick < self.driver_at
+            && let Some(driver) = self.driver.take()
+        {
+            driver.wake();
+        }
+    }
+
+    /// Looks at every slot whose tick has come; gives the next tick to look at.
+    fn fire(&mut self, now: u64) -> Option<u64> {
+        while let Some(entry) = self.ticks.first_entry().filter(|e| *e.key() <= now) {
+            let (tick, due) = entry.remove_entry();
+            for (id, generation) in due {
+                let slot = &mut self.slots[id as usize];
+                if slot.generation != generation || slot.armed != tick {
+                    continue;
+                }
+                slot.armed = NEVER;
+                if slot.deadline <= now {
+                    slot.expire();
+                } else if slot.deadline != NEVER {
+                    let deadline = slot.deadline;
+                    self.arm(id, deadline);
+                }
+            }
+        }
+        self.ticks.first_key_value().map(|(tick, _)| *tick)
+    }
+}
+
+impl Slot {
+    fn expire(&mut self) {
+        self.expired = true;
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timers() -> (Timers, TimerId) {
+        let timers = Timers::default();
+        let id = timers.register(&Context::from_waker(Waker::noop()));
+        (timers, id)
+    }
+
+    #[test]
+    fn a_deadline_moved_back_is_kept_at_its_new_time() {
+        let (timers, id) = timers();
+        timers.set(id, 10 * TICK_US);
+        timers.set(id, 30 * TICK_US);
+        assert_eq!(timers.0.borrow_mut().fire(20), Some(30));
+        assert!(!timers.expired(id));
+        assert_eq!(timers.0.borrow_mut().fire(30), None);
+        assert!(timers.expired(id));
+    }
+
+    #[test]
+    fn a_deadline_moved_forward_is_kept_at_its_new_time() {
+        let (timers, id) = timers();
+        timers.set(id, 30 * TICK_US);
+        timers.set(id, 10 * TICK_US);
+        timers.0.borrow_mut().fire(10);
+        assert!(timers.expired(id));
+        timers.clear(id);
+        timers.0.borrow_mut().fire(40);
+        assert!(!timers.expired(id));
+    }
+
+    #[test]
+    fn a_released_slot_does_not_expire_its_successor() {
+        let (timers, id) = timers();
+        timers.set(id, 10 * TICK_US);
+        timers.release(id);
+        let next = timers.register(&Context::from_waker(Waker::noop()));
+        assert_eq!(next, id);
+        timers.0.borrow_mut().fire(10);
+        assert!(!timers.expired(next));
+    }
+
+    #[test]
+    fn the_longest_idle_go_first() {
+        let (timers, first) = timers();
+        let second = timers.register(&Context::from_waker(Waker::noop()));
+        timers.set(first, 20 * TICK_US);
+        timers.set(second, 10 * TICK_US);
+        timers.set_idle(first);
+        timers.set_idle(second);
+        assert_eq!(timers.shed_idle(1), 1);
+        assert!(timers.expired(second) && !timers.expired(first));
+    }
+}

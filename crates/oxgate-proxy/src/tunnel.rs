@@ -1,0 +1,96 @@
+//! An upgraded connection: bytes both ways until both sides are done.
+
+use crate::exchange::Exchange;
+use crate::front::Downstream;
+use crate::pump::Pump;
+use crate::serve::Next;
+use crate::snapshot::TimeoutsUs;
+use crate::upstream::Connection;
+use crate::wire::Socket;
+use crate::worker::{View, Worker};
+use oxgate_http::Framing;
+use oxgate_telemetry::Reason;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+/// Sends the 101 and then relays; a side that ends is ended on the other side too.
+pub(crate) async fn run(
+    w: &Worker,
+    view: &View,
+    x: &mut Exchange,
+    down: &mut Downstream,
+    mut connection: Connection,
+    interim: Vec<u8>,
+    timeouts: &TimeoutsUs,
+) -> Next {
+    let mut head = interim;
+    x.response.write_head(Framing::None, Some("Upgrade"), &mut head);
+    let mut to_client = Half::new(head);
+    let mut to_upstream = Half::new(Vec::new());
+    w.metrics.tunnels.add(1);
+    let mut seen = u64::MAX;
+    let end = poll_fn(|cx| {
+        let a = to_client.poll(cx, w, &mut connection.wire, &mut down.wire.socket);
+        let b = to_upstream.poll(cx, w, &mut down.wire, &mut connection.wire.socket);
+        if let (End::Done, End::Done) | (End::Broken, _) | (_, End::Broken) = (a, b) {
+            return Poll::Ready(None);
+        }
+        if down.expired() {
+            return Poll::Ready(Some(Reason::UpstreamIdleTimeout));
+        }
+        if w.drain_is_over() {
+            return Poll::Ready(Some(Reason::ShuttingDown));
+        }
+        let moved = to_client.pump.moved + to_upstream.pump.moved;
+        if moved != seen {
+            seen = moved;
+            down.set_deadline(w.clock.now_us().saturating_add(timeouts.tunnel_idle));
+        }
+        Poll::Pending
+    })
+    .await;
+    w.metrics.tunnels.sub(1);
+    let _ = view;
+    x.reason = end;
+    (x.bytes_out, x.bytes_in) = (to_client.pump.moved, to_upstream.pump.moved);
+    Next::Close
+}
+
+/// One direction.
+struct Half {
+    pump: Pump,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Open,
+    /// Everything is over; the end still has to be passed on.
+    Ending,
+    Done,
+    Broken,
+}
+
+impl Half {
+    fn new(head: Vec<u8>) -> Half {
+        Half { pump: Pump::new(head, Framing::UntilClose, false, u64::MAX), end: End::Open }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, w: &Worker, source: &mut crate::wire::Wire, sink: &mut Socket) -> End {
+        if self.end == End::Open {
+            self.end = match self.pump.poll(cx, &w.buffers, source, sink) {
+                Poll::Ready(Ok(())) => End::Ending,
+                Poll::Ready(Err(_)) => End::Broken,
+                Poll::Pending => End::Open,
+            };
+        }
+        if self.end == End::Ending {
+            self.end = match sink.poll_shutdown(cx) {
+                Poll::Ready(Ok(())) => End::Done,
+                Poll::Ready(Err(_)) => End::Broken,
+                Poll::Pending => End::Ending,
+            };
+        }
+        self.end
+    }
+}

@@ -1,0 +1,71 @@
+//! A connection to an endpoint.
+
+use super::pool::EndpointView;
+use crate::error::ProxyError;
+use crate::wire::{Socket, Wire};
+use crate::worker::Worker;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tokio::net::TcpStream;
+
+/// A connection, counted against its endpoint for as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) wire: Wire,
+    endpoint: Rc<EndpointView>,
+    born_us: u64,
+    /// Whether it has carried an exchange before: the peer may have closed it meanwhile.
+    pub(crate) reused: bool,
+    pub(super) idle_since_us: u64,
+}
+
+impl Connection {
+    pub(super) fn new(socket: Socket, endpoint: Rc<EndpointView>, now_us: u64) -> Connection {
+        endpoint.opened();
+        Connection { wire: Wire::new(socket), endpoint, born_us: now_us, reused: false, idle_since_us: now_us }
+    }
+
+    /// Gives the connection back for the next exchange; the caller knows that the last one ended
+    /// cleanly on it.
+    #[inline]
+    pub(crate) fn release(mut self, w: &Worker) {
+        let now = w.clock.now_us();
+        // Bytes that nobody asked for: never to be read as the next answer.
+        let stray = !self.wire.input.is_empty();
+        self.wire.input.discard(&w.buffers);
+        let too_old = now - self.born_us >= self.endpoint.max_age_us;
+        if !stray && !too_old && !w.is_draining() {
+            self.reused = true;
+            self.idle_since_us = now;
+            let endpoint = Rc::clone(&self.endpoint);
+            endpoint.keep(self);
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.endpoint.closed();
+    }
+}
+
+/// Opens a socket to one of the addresses, beginning at a random one.
+pub(super) async fn open(w: &Worker, addresses: &[SocketAddr]) -> Result<TcpStream, ProxyError> {
+    let first = w.random() as usize % addresses.len().max(1);
+    let mut result = Err(ProxyError::Unresolved);
+    for i in 0..addresses.len() {
+        let address = addresses[(first + i) % addresses.len()];
+        match TcpStream::connect(address).await {
+            Ok(socket) => {
+                // A failure here costs latency, not correctness.
+                let _ = socket.set_nodelay(true);
+                return Ok(socket);
+            }
+            Err(error) => {
+                tracing::debug!(%address, %error, "connect failed");
+                result = Err(ProxyError::ConnectFailed);
+            }
+        }
+    }
+    result
+}

@@ -1,0 +1,375 @@
+//! A worker: one thread, one core, one event loop, nothing shared but the snapshot.
+
+use crate::buffer::BufferPool;
+use crate::clock::{self, Clock};
+use crate::exchange::Exchange;
+use crate::front::{ListenerSocket, ListenerView, h1, run_listener};
+use crate::plane::Shared;
+use crate::schedule::Turn;
+use crate::snapshot::Snapshot;
+use crate::timers::Timers;
+use crate::upstream::UpstreamView;
+use crate::wire::Socket;
+use oxgate_config::resolved::ListenerLimits;
+use oxgate_telemetry::{LogWriter, Record, RouteMetrics, WorkerMetrics};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Acquire};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// What the plane tells a worker.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Accept on a socket.
+    Listen { name: Arc<str>, limits: ListenerLimits, open: Arc<AtomicUsize>, socket: ListenerSocket },
+    /// Change what a listener's clients may cost.
+    Limit { name: Arc<str>, limits: ListenerLimits },
+    /// Stop accepting; connections stay.
+    Unlisten { name: Arc<str> },
+    /// Serve a connection that another worker accepted.
+    Serve { listener: Arc<str>, socket: Handover, peer: Option<SocketAddr> },
+    /// Finish what is under way within this time.
+    Drain { within: Duration },
+}
+
+/// A socket between two workers.
+#[derive(Debug)]
+pub(crate) enum Handover {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// A snapshot as one worker uses it.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) snapshot: Arc<Snapshot>,
+    upstreams: Box<[OnceCell<Rc<UpstreamView>>]>,
+    routes: Box<[OnceCell<Arc<RouteMetrics>>]>,
+    turns: Box<[Turn]>,
+}
+
+/// One thread's share of the data plane.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    id: usize,
+    shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) timers: Timers,
+    pub(crate) buffers: BufferPool,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    view: RefCell<Rc<View>>,
+    epoch: Cell<u64>,
+    listeners: RefCell<HashMap<Arc<str>, Rc<ListenerView>>>,
+    log: RefCell<LogWriter>,
+    random: Cell<u64>,
+    date: RefCell<(u64, [u8; 29])>,
+    /// When draining ends, in the clock's microseconds.
+    drain_until_us: Cell<Option<u64>>,
+}
+
+/// How often idle connections are looked over and a new snapshot is picked up without traffic.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Runs a worker on this thread until it has drained.
+pub(crate) fn run(id: usize, shared: Arc<Shared>, log: LogWriter, commands: mpsc::Receiver<Command>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .on_thread_unpark(clock::mark_stale)
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    let worker = Rc::new(Worker::new(id, shared, log));
+    runtime.block_on(worker.main(commands));
+    Ok(())
+}
+
+impl Worker {
+    fn new(id: usize, shared: Arc<Shared>, log: LogWriter) -> Worker {
+        let (epoch, snapshot) = shared.snapshot();
+        let metrics = Arc::clone(&shared.metrics[id]);
+        Worker {
+            id,
+            clock: Clock::new(),
+            timers: Timers::default(),
+            buffers: BufferPool::default(),
+            metrics,
+            view: RefCell::new(Rc::new(View::new(snapshot))),
+            epoch: Cell::new(epoch),
+            listeners: RefCell::default(),
+            log: RefCell::new(log),
+            random: Cell::new(seed()),
+            date: RefCell::new((u64::MAX, [0; 29])),
+            drain_until_us: Cell::new(None),
+            shared,
+        }
+    }
+
+    async fn main(self: &Rc<Self>, mut commands: mpsc::Receiver<Command>) {
+        let w = Rc::clone(self);
+        tokio::task::spawn_local(async move { w.timers.drive(&w.clock).await });
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                _ = sweep.tick() => self.sweep(),
+            }
+            if self.is_draining() {
+                break;
+            }
+        }
+        self.drained().await;
+    }
+
+    fn obey(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::Listen { name, limits, open, socket } => {
+                let listener = Rc::new(ListenerView::new(Arc::clone(&name), limits, open));
+                self.listeners.borrow_mut().insert(name, Rc::clone(&listener));
+                tokio::task::spawn_local(run_listener(Rc::clone(self), listener, socket));
+            }
+            Command::Limit { name, limits } => {
+                if let Some(listener) = self.listeners.borrow().get(&name) {
+                    listener.limits.set(limits);
+                }
+            }
+            Command::Unlisten { name } => {
+                if let Some(listener) = self.listeners.borrow_mut().remove(&name) {
+                    listener.stopping.set(true);
+                    listener.stop.notify_one();
+                }
+            }
+            Command::Serve { listener, socket, peer } => self.take_over(&listener, socket, peer),
+            Command::Drain { within } => {
+                self.drain_until_us.set(Some(self.clock.now_us() + within.as_micros() as u64));
+                for (_, listener) in self.listeners.borrow_mut().drain() {
+                    listener.stopping.set(true);
+                    listener.stop.notify_one();
+                }
+                self.timers.wake_all();
+            }
+        }
+    }
+
+    fn take_over(self: &Rc<Self>, listener: &str, socket: Handover, peer: Option<SocketAddr>) {
+        let Some(listener) = self.listeners.borrow().get(listener).cloned() else { return };
+        let socket = match socket {
+            Handover::Tcp(socket) => tokio::net::TcpStream::from_std(socket).map(Socket::Tcp),
+            Handover::Unix(socket) => tokio::net::UnixStream::from_std(socket).map(Socket::Unix),
+        };
+        if let Ok(socket) = socket {
+            h1::spawn(self, &listener, socket, peer);
+        }
+    }
+
+    /// Gives the socket back unless another worker has it now: one with clearly fewer connections.
+    pub(crate) fn hand_over(&self, listener: &Arc<str>, socket: Socket, peer: Option<SocketAddr>) -> Option<Socket> {
+        let mine = self.metrics.connections.value();
+        let loads = self.shared.metrics.iter().map(|m| m.connections.value()).enumerate();
+        let Some((other, least)) = loads.min_by_key(|(_, load)| *load).filter(|(other, _)| *other != self.id) else {
+            return Some(socket);
+        };
+        if mine <= least + 8 || mine * 4 <= least * 5 {
+            return Some(socket);
+        }
+        let Ok(place) = self.shared.commands[other].try_reserve() else { return Some(socket) };
+        let socket = match socket {
+            Socket::Tcp(socket) => socket.into_std().map(Handover::Tcp),
+            Socket::Unix(socket) => socket.into_std().map(Handover::Unix),
+        };
+        if let Ok(socket) = socket {
+            place.send(Command::Serve { listener: Arc::clone(listener), socket, peer });
+        }
+        None
+    }
+
+    fn sweep(self: &Rc<Self>) {
+        let now = self.clock.now_us();
+        self.metrics.heartbeat.add(1);
+        for upstream in self.view().upstreams.iter().filter_map(OnceCell::get) {
+            upstream.sweep(now);
+        }
+    }
+
+    /// Waits until every connection is gone, or the time is up.
+    async fn drained(&self) {
+        while self.metrics.connections.value() > 0 && !self.drain_is_over() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Tunnels and streams still open see the end and record it.
+        self.timers.wake_all();
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    /// The snapshot of now: one compare when nothing changed.
+    #[inline]
+    pub(crate) fn view(&self) -> Rc<View> {
+        if self.shared.epoch.load(Acquire) != self.epoch.get() {
+            self.refresh();
+        }
+        Rc::clone(&self.view.borrow())
+    }
+
+    #[cold]
+    fn refresh(&self) {
+        let (epoch, snapshot) = self.shared.snapshot();
+        let view = View::new(snapshot);
+        for (plan, used) in {
+            let old = self.view.borrow();
+            let used: Vec<_> = old.snapshot.upstreams.iter().zip(&old.upstreams).filter_map(|(plan, used)| {
+                Some((plan.spec.clone(), Rc::clone(used.get()?)))
+            }).collect();
+            used
+        } {
+            // What did not change keeps its connections.
+            let same = view.snapshot.upstream_named(&plan.name).filter(|i| view.snapshot.upstreams[*i].spec == plan);
+            if let Some(index) = same {
+                let _ = view.upstreams[index].set(used);
+            }
+        }
+        *self.view.borrow_mut() = Rc::new(view);
+        self.epoch.set(epoch);
+    }
+
+    /// Number of workers.
+    pub(crate) fn workers(&self) -> usize {
+        self.shared.metrics.len()
+    }
+
+    #[inline]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain_until_us.get().is_some()
+    }
+
+    pub(crate) fn drain_is_over(&self) -> bool {
+        self.drain_until_us.get().is_some_and(|until| self.clock.now_us() >= until)
+    }
+
+    /// A number nobody should rely on being secret.
+    #[inline]
+    pub(crate) fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Appends a UUIDv7 (RFC 9562 §5.7): milliseconds of the wall clock and 74 random bits.
+    #[inline]
+    pub(crate) fn new_request_id(&self, out: &mut Vec<u8>) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let high = (self.clock.wall_us() / 1000) << 16 | 0x7000 | (self.random() & 0xfff);
+        let low = 1 << 63 | (self.random() >> 2);
+        let mut text = [b'-'; 36];
+        let mut at = 0;
+        for byte in high.to_be_bytes().into_iter().chain(low.to_be_bytes()) {
+            at += usize::from(matches!(at, 8 | 13 | 18 | 23));
+            text[at] = HEX[usize::from(byte >> 4)];
+            text[at + 1] = HEX[usize::from(byte & 15)];
+            at += 2;
+        }
+        out.extend_from_slice(&text);
+    }
+
+    /// Appends the date as RFC 9110 §5.6.7 writes it; formatted once a second.
+    pub(crate) fn write_date(&self, out: &mut Vec<u8>) {
+        let second = self.clock.wall_us() / 1_000_000;
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            *date = (second, http_date(second));
+        }
+        out.extend_from_slice(&date.1);
+    }
+
+    /// Hands a record to the log's ring; a full ring drops it and counts.
+    pub(crate) fn push_log(&self, record: &Record<'_>) {
+        if !self.log.borrow_mut().push(record) {
+            self.metrics.log_dropped.add(1);
+        }
+    }
+}
+
+impl View {
+    fn new(snapshot: Arc<Snapshot>) -> View {
+        View {
+            upstreams: (0..snapshot.upstreams.len()).map(|_| OnceCell::new()).collect(),
+            routes: (0..snapshot.routes.len()).map(|_| OnceCell::new()).collect(),
+            turns: (0..snapshot.routes.len()).map(|i| Turn::starting_at(i as u32)).collect(),
+            snapshot,
+        }
+    }
+
+    /// The worker's side of an upstream.
+    #[inline]
+    pub(crate) fn upstream(&self, w: &Worker, index: usize) -> &Rc<UpstreamView> {
+        self.upstreams[index].get_or_init(|| Rc::new(UpstreamView::new(w, &self.snapshot.upstreams[index])))
+    }
+
+    /// The worker's numbers of a route.
+    #[inline]
+    pub(crate) fn route_metrics(&self, w: &Worker, index: usize) -> &RouteMetrics {
+        self.routes[index].get_or_init(|| w.metrics.routes.entry(&self.snapshot.routes[index].name))
+    }
+
+    /// Where this worker stands among the arms of the exchange's route.
+    #[inline]
+    pub(crate) fn turn(&self, x: &Exchange) -> &Turn {
+        &self.turns[x.route.unwrap_or_default()]
+    }
+}
+
+/// A seed that differs from worker to worker and from start to start.
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Without the system's randomness, where this value lies in memory has to do.
+    if getrandom::fill(&mut bytes).is_err() {
+        bytes = (bytes.as_ptr() as u64).to_le_bytes();
+    }
+    u64::from_le_bytes(bytes) | 1
+}
+
+fn http_date(second: u64) -> [u8; 29] {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (days, rest) = (second / 86_400, second % 86_400);
+    // Days to a date, counting years from March (Hinnant's civil_from_days).
+    let z = days + 719_468;
+    let (era, doe) = (z / 146_097, z % 146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, (mp + 2) % 12);
+    let year = yoe + era * 400 + u64::from(month < 2);
+    let text = format!(
+        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        DAYS[(days % 7) as usize],
+        MONTHS[month as usize],
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    );
+    let mut date = [b' '; 29];
+    date.copy_from_slice(&text.as_bytes()[..29]);
+    date
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_http_wants() {
+        assert_eq!(&http_date(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(&http_date(1_709_164_800), b"Thu, 29 Feb 2024 00:00:00 GMT");
+        assert_eq!(&http_date(1_735_689_599), b"Tue, 31 Dec 2024 23:59:59 GMT");
+    }
+}
