@@ -21,9 +21,8 @@ pub fn parse(text: &[u8]) -> Option<Authority<'_>> {
         inside.parse::<std::net::Ipv6Addr>().ok()?;
         close + 1
     } else {
-        let len = text.iter().position(|b| *b == b':').unwrap_or(text.len());
-        let name = &text[..len];
-        if name.is_empty() || name.len() > 255 || !name.iter().all(|b| is_host_byte(*b)) {
+        let len = text.iter().position(|b| !is_host_byte(*b)).unwrap_or(text.len());
+        if len == 0 || len > 255 {
             return None;
         }
         len
@@ -41,14 +40,24 @@ pub fn parse(text: &[u8]) -> Option<Authority<'_>> {
 pub fn host_of(authority: &[u8]) -> &[u8] {
     let end = match authority.first() {
         Some(b'[') => memchr::memchr(b']', authority).map_or(authority.len(), |close| close + 1),
-        _ => memchr::memchr(b':', authority).unwrap_or(authority.len()),
+        _ => authority.iter().position(|b| *b == b':').unwrap_or(authority.len()),
     };
     &authority[..end]
 }
 
 fn is_host_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~')
+    HOST_BYTES[b as usize]
 }
+
+static HOST_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 128 {
+        table[b] = (b as u8).is_ascii_alphanumeric() || matches!(b as u8, b'-' | b'.' | b'_' | b'~');
+        b += 1;
+    }
+    table
+};
 
 fn port(digits: &[u8]) -> Option<u16> {
     if digits.is_empty() || digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {

@@ -1,6 +1,7 @@
 //! Chunked transfer coding (RFC 9112 §7.1), decoded in place and encoded around data where it lies.
 
-use crate::{name::Name, token};
+use crate::name::Name;
+use crate::scan::{self, Next};
 use std::ops::Range;
 
 /// The most bytes of one chunk-size line, extension included.
@@ -154,22 +155,24 @@ impl Decoder {
         }
         let mut received = std::mem::take(&mut self.trailers);
         received.extend_from_slice(b"\r\n");
-        let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
-        match httparse::parse_headers(&received, &mut fields) {
-            Ok(httparse::Status::Complete((_, fields))) => {
-                for field in fields.iter().filter(|f| may_trail(f.name.as_bytes())) {
-                    if !token::is_field_value(field.value) {
-                        return Err(ChunkError);
+        let mut at = 0;
+        for _ in 0..=MAX_TRAILER_FIELDS {
+            match scan::field_line(&received, at) {
+                Ok(Next::Field(line)) if !line.bare => {
+                    let name = &received[line.name.range()];
+                    if may_trail(name) {
+                        self.trailers.extend_from_slice(name);
+                        self.trailers.extend_from_slice(b": ");
+                        self.trailers.extend_from_slice(&received[line.value.range()]);
+                        self.trailers.extend_from_slice(b"\r\n");
                     }
-                    self.trailers.extend_from_slice(field.name.as_bytes());
-                    self.trailers.extend_from_slice(b": ");
-                    self.trailers.extend_from_slice(field.value);
-                    self.trailers.extend_from_slice(b"\r\n");
+                    at = line.end;
                 }
-                Ok(())
+                Ok(Next::End(_)) => return Ok(()),
+                _ => return Err(ChunkError),
             }
-            _ => Err(ChunkError),
         }
+        Err(ChunkError)
     }
 
     /// The forwardable trailer lines, each with its CRLF; complete once the body is done.

@@ -5,6 +5,7 @@
 //! copied in a few large pieces. Both buffers are reused from message to message.
 
 use crate::name::Name;
+use crate::scan::Line;
 use crate::token;
 
 /// A piece of a [`Head`]'s buffer.
@@ -62,23 +63,24 @@ impl Head {
         self.fields.shrink_to(64);
     }
 
-    /// Takes over a received head; the spans given later count from its first byte.
+    /// Takes over a received head; the spans pushed before count from its first byte.
+    #[inline]
     pub(crate) fn load(&mut self, received: &[u8]) {
-        self.clear();
+        self.bytes.clear();
         self.bytes.extend_from_slice(received);
     }
 
-    pub(crate) fn push_received(&mut self, name: Span, value: Span, line_end: usize, id: Name) {
-        let canonical = value.start == name.end + 2
-            && line_end == value.end as usize + 2
-            && self.bytes[name.end as usize + 1] == b' ';
+    #[inline]
+    pub(crate) fn push_received(&mut self, line: &Line, id: Name) {
+        let canonical = line.value.start == line.name.end + 2 && line.end == line.value.end as usize + 2 && !line.bare;
         self.fields.push(Field {
-            line: Span::new(name.start as usize, line_end),
-            value,
-            name_len: (name.end - name.start) as u16,
+            line: Span::new(line.name.start as usize, line.end),
+            value: line.value,
+            name_len: (line.name.end - line.name.start) as u16,
             id,
             dropped: false,
-            canonical,
+            // Right behind the colon stands one space, or the tab that a strict reader dislikes.
+            canonical: canonical && !line.tab,
         });
     }
 
@@ -206,6 +208,19 @@ impl Head {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(b": ");
+        self.finish_line(start, name.len(), Name::of(name), write);
+    }
+
+    /// Adds a field whose name is known: `label` is its text with the colon and the space behind it.
+    #[inline]
+    pub fn append_known(&mut self, id: Name, label: &'static [u8], write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(label);
+        self.finish_line(start, label.len() - 2, id, write);
+    }
+
+    #[inline]
+    fn finish_line(&mut self, start: usize, name_len: usize, id: Name, write: impl FnOnce(&mut Vec<u8>)) {
         let value = self.bytes.len();
         write(&mut self.bytes);
         let end = self.bytes.len();
@@ -213,8 +228,8 @@ impl Head {
         self.fields.push(Field {
             line: Span::new(start, end + 2),
             value: Span::new(value, end),
-            name_len: name.len() as u16,
-            id: Name::of(name),
+            name_len: name_len as u16,
+            id,
             dropped: false,
             canonical: true,
         });
@@ -298,13 +313,19 @@ mod tests {
                 text.extend_from_slice(value.as_bytes());
                 let to = text.len();
                 text.extend_from_slice(if *tidy { b"\r\n".as_slice() } else { b" \r\n".as_slice() });
-                spans.push((Span::new(start, start + name.len()), Span::new(from, to), text.len()));
+                spans.push(Line {
+                    name: Span::new(start, start + name.len()),
+                    value: Span::new(from, to),
+                    end: text.len(),
+                    bare: false,
+                    tab: !tidy,
+                });
                 list.push((name.into_bytes(), value.into_bytes()));
             }
             let mut head = Head::default();
             head.load(&text);
-            for (name, value, end) in spans {
-                head.push_received(name, value, end, Name::Other);
+            for line in spans {
+                head.push_received(&line, Name::Other);
             }
             for edit in edits {
                 match edit {

@@ -12,6 +12,7 @@ mod name;
 pub mod path;
 mod request;
 mod response;
+mod scan;
 pub mod token;
 
 pub use framing::Framing;
@@ -26,14 +27,11 @@ pub use response::{Response, ResponseError, reason_phrase};
 pub struct HeadLimits {
     /// Bytes of the whole head, start line and blank line included.
     pub bytes: usize,
-    /// Number of fields, at most [`MAX_FIELDS`].
+    /// Number of fields.
     pub fields: usize,
     /// Bytes of the request target.
     pub target: usize,
 }
-
-/// The most fields any configuration may allow; the parser's table of fields lives on the stack.
-pub const MAX_FIELDS: usize = 256;
 
 impl Default for HeadLimits {
     /// 32 KiB, 100 fields, 8 KiB of target.

@@ -82,9 +82,24 @@ static TABLE: [(&str, Name); SLOTS] = {
     table
 };
 
+/// Whether a name is this one in any letter case; both have the same length. Known names are made
+/// of lower-case letters, digits and hyphens, which is why setting one bit is enough.
+#[inline]
+fn same(name: &[u8], lower: &[u8]) -> bool {
+    let (words, tail) = name.as_chunks::<8>();
+    let (lower_words, lower_tail) = lower.as_chunks::<8>();
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    let eight = |a: &[u8; 8], b: &[u8; 8]| u64::from_le_bytes(*a) | CASE == u64::from_le_bytes(*b);
+    words.iter().zip(lower_words).all(|(a, b)| eight(a, b))
+        && match (name.last_chunk(), lower.last_chunk()) {
+            (Some(a), Some(b)) => eight(a, b),
+            _ => tail.iter().zip(lower_tail).all(|(a, b)| a | 0x20 == *b),
+        }
+}
+
 impl Name {
-    /// The id of a field name, in any letter case.
-    #[inline]
+    /// The id of a field name, in any letter case. Answers for tokens only (RFC 9110 §5.6.2).
+    #[inline(always)]
     pub fn of(name: &[u8]) -> Name {
         if name.is_empty() {
             return Name::Other;
@@ -95,7 +110,7 @@ impl Name {
             if text.is_empty() {
                 return Name::Other;
             }
-            if text.len() == name.len() && name.eq_ignore_ascii_case(text.as_bytes()) {
+            if text.len() == name.len() && same(name, text.as_bytes()) {
                 return id;
             }
             at = (at + 1) % SLOTS;

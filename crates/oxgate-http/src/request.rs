@@ -2,8 +2,8 @@
 
 use crate::framing::content_length;
 use crate::head::{Head, Span};
-use crate::{Framing, HeadLimits, MAX_FIELDS, Name, Parsed, PathPolicy, authority, path, token};
-use std::mem::MaybeUninit;
+use crate::scan::{self, Next, RequestLine, ScanError};
+use crate::{Framing, HeadLimits, Name, Parsed, PathPolicy, authority, path, token};
 
 /// The methods that have rules of their own (RFC 9110 §9).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -106,117 +106,60 @@ impl Request {
     /// The first rule that the head breaks. The connection must be closed after the answer, because
     /// where the next request starts is then unknown.
     pub fn parse(&mut self, received: &[u8], limits: &HeadLimits) -> Result<Parsed, RequestError> {
-        const NO_FIELD: MaybeUninit<httparse::Header<'static>> = MaybeUninit::uninit();
-        let mut fields = [NO_FIELD; MAX_FIELDS];
-        let mut parsed = httparse::Request::new(&mut []);
-        let max_fields = limits.fields.min(MAX_FIELDS);
-        let status = parsed.parse_with_uninit_headers(received, &mut fields[..max_fields]);
-        let len = match status {
-            Ok(httparse::Status::Complete(len)) if len <= limits.bytes => len,
-            Ok(httparse::Status::Partial) => {
-                if parsed.path.is_some_and(|target| target.len() > limits.target) || target_overflows(received, limits) {
-                    return Err(RequestError::TargetTooLong);
-                }
-                if received.len() > limits.bytes {
-                    return Err(RequestError::HeadTooLarge);
-                }
-                return Ok(Parsed::Partial);
-            }
-            Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
-                return Err(RequestError::HeadTooLarge);
-            }
+        self.head.clear();
+        let line = match scan::request_line(received) {
+            Ok(Some(line)) if line.target.range().len() > limits.target => return Err(RequestError::TargetTooLong),
+            Ok(Some(line)) => line,
+            Ok(None) if target_overflows(received, limits) => return Err(RequestError::TargetTooLong),
+            Ok(None) => return partial(received, limits),
             Err(error) => return Err(syntax(error)),
         };
-        self.reset(&received[..len]);
-        let base = received.as_ptr() as usize;
-        let span = |text: &[u8]| {
-            let start = (text.as_ptr() as usize).wrapping_sub(base);
-            Span::new(start, start + text.len())
+        let Some((facts, len)) = self.index_fields(received, line.end, limits)? else {
+            return partial(received, limits);
         };
-        let (method, target) = (parsed.method.unwrap_or_default(), parsed.path.unwrap_or_default());
-        if target.len() > limits.target {
-            return Err(RequestError::TargetTooLong);
+        if len > limits.bytes {
+            return Err(RequestError::HeadTooLarge);
         }
-        self.method = Method::of(method.as_bytes());
-        self.method_text = span(method.as_bytes());
-        self.http10 = parsed.version == Some(0);
-        if start_line_ends_bare(&received[..len], span(target.as_bytes())) {
-            return Err(RequestError::Syntax("a line ends without CR"));
-        }
-        let facts = self.index_fields(parsed.headers, &received[..len], span)?;
+        self.reset(&received[..len], &line);
         self.settle(facts)?;
-        self.read_target(target.as_bytes())?;
+        self.read_target(line.target)?;
         Ok(Parsed::Complete(len))
     }
 
-    fn reset(&mut self, received: &[u8]) {
-        let mut head = std::mem::take(&mut self.head);
-        head.load(received);
-        *self = Request { head, ..Request::default() };
+    fn reset(&mut self, received: &[u8], line: &RequestLine) {
+        self.head.load(received);
+        self.method = Method::of(&received[line.method.range()]);
+        self.method_text = line.method;
+        self.http10 = line.http10;
+        (self.raw_path, self.path, self.match_path) = Default::default();
+        (self.query, self.authority) = Default::default();
+        self.framing = Framing::None;
+        self.upgrade = None;
     }
 
-    /// Puts every field in the index and collects what decides framing and persistence.
-    fn index_fields(
-        &mut self,
-        fields: &[httparse::Header<'_>],
-        received: &[u8],
-        span: impl Fn(&[u8]) -> Span,
-    ) -> Result<Facts, RequestError> {
+    /// Puts every field in the index and collects what decides framing and persistence; `None` while
+    /// the head is incomplete.
+    #[inline]
+    fn index_fields(&mut self, received: &[u8], mut at: usize, limits: &HeadLimits) -> Result<Option<(Facts, usize)>, RequestError> {
         let mut facts = Facts::default();
-        for field in fields {
-            let name = span(field.name.as_bytes());
-            let value = if field.value.is_empty() { empty_after(name) } else { span(field.value) };
-            let Some(line_end) = line_end(received, value) else {
-                return Err(RequestError::Syntax("a field line ends without CR"));
+        let mut left = limits.fields;
+        loop {
+            let line = match scan::field_line(received, at).map_err(syntax)? {
+                Next::Field(line) => line,
+                Next::End(end) => return Ok(Some((facts, end))),
+                Next::Partial => return Ok(None),
             };
-            let mut id = Name::of(field.name.as_bytes());
-            if id == Name::Other && memchr::memchr(b'_', field.name.as_bytes()).is_some() {
-                facts.aliases |= is_guarded(Name::of_alias(field.name.as_bytes()));
+            if line.bare {
+                return Err(RequestError::Syntax("a line ends without CR"));
             }
-            match id {
-                Name::Host => {
-                    if facts.host.replace(value).is_some() {
-                        return Err(RequestError::Host);
-                    }
-                }
-                Name::ContentLength => {
-                    let length = content_length(field.value).ok_or(RequestError::Framing("Content-Length is not a number"))?;
-                    if facts.length.replace(length).is_some() {
-                        return Err(RequestError::Framing("Content-Length is repeated"));
-                    }
-                    // A number in another spelling is written anew.
-                    if field.value.len() > 1 && field.value[0] == b'0' {
-                        id = Name::TransferEncoding;
-                        facts.rewrite_length = true;
-                    }
-                }
-                Name::TransferEncoding => {
-                    if facts.chunked {
-                        return Err(RequestError::Framing("Transfer-Encoding is repeated"));
-                    }
-                    if !field.value.eq_ignore_ascii_case(b"chunked") {
-                        return Err(RequestError::TransferCoding);
-                    }
-                    facts.chunked = true;
-                }
-                Name::Connection => {
-                    for option in token::list(field.value) {
-                        facts.connection_option(option)?;
-                    }
-                }
-                Name::Upgrade => {
-                    facts.upgrade |= token::list(field.value).any(|p| p.eq_ignore_ascii_case(b"websocket"));
-                }
-                Name::Expect if !field.value.eq_ignore_ascii_case(b"100-continue") => {
-                    return Err(RequestError::Expectation);
-                }
-                Name::Expect => facts.expects_continue = true,
-                _ => {}
+            if left == 0 {
+                return Err(RequestError::HeadTooLarge);
             }
-            facts.hop_by_hop |= id.hop_by_hop();
-            self.head.push_received(name, value, line_end, id);
+            left -= 1;
+            at = line.end;
+            let id = facts.field(&received[line.name.range()], &received[line.value.range()], line.value)?;
+            self.head.push_received(&line, id);
         }
-        Ok(facts)
     }
 
     /// Decides framing and persistence (RFC 9112 §6.3, §9.3) and drops what goes no further.
@@ -244,7 +187,7 @@ impl Request {
         if facts.hop_by_hop {
             self.head.strip_hop_by_hop(facts.nominated);
         }
-        if facts.aliases {
+        if facts.underscores {
             self.head.drop_where(|_, name| name.contains(&b'_') && is_guarded(Name::of_alias(name)));
         }
         if facts.rewrite_length {
@@ -256,54 +199,49 @@ impl Request {
 
     /// Splits the target (RFC 9112 §3.2) and gives the path its normal form under the strict
     /// policy; a path that has none there keeps an empty one until [`Request::set_path_policy`].
-    fn read_target(&mut self, target: &[u8]) -> Result<(), RequestError> {
-        let at = |part: &[u8]| part.as_ptr() as usize - target.as_ptr() as usize;
+    #[inline]
+    fn read_target(&mut self, target: Span) -> Result<(), RequestError> {
         let mut origin = target;
-        let base = self.target_start();
-        if target.first() != Some(&b'/') {
-            if target == b"*" && self.method == Method::Options {
-                self.path = Span::new(base, base + 1);
-                (self.raw_path, self.match_path) = (self.path, self.path);
+        if self.head.bytes(target).first() != Some(&b'/') {
+            if self.head.bytes(target) == b"*" && self.method == Method::Options {
+                (self.raw_path, self.path, self.match_path) = (target, target, target);
                 return Ok(());
             }
             origin = self.take_absolute_form(target)?;
         }
-        let end = memchr::memchr(b'?', origin).unwrap_or(origin.len());
-        let (path, query) = origin.split_at(end);
+        let text = self.head.bytes(origin);
+        let start = origin.range().start;
+        let end = text.iter().position(|b| *b == b'?').unwrap_or(text.len());
+        let (path, query) = text.split_at(end);
         if query.iter().any(|b| !(0x21..0x7f).contains(b) || *b == b'#') {
             return Err(RequestError::Path(path::PathError::Byte));
         }
-        if path.is_empty() {
-            self.raw_path = self.head.store(b"/");
-        } else {
-            self.raw_path = Span::new(base + at(path), base + at(path) + path.len());
-        }
-        self.query = if query.len() > 1 { Span::new(base + at(query) + 1, base + at(query) + query.len()) } else { Span::default() };
-        if path::is_plain(path) {
+        let plain = path::is_plain(path);
+        self.query = if query.len() > 1 { Span::new(start + end + 1, start + text.len()) } else { Span::default() };
+        self.raw_path = if path.is_empty() { self.head.store(b"/") } else { Span::new(start, start + end) };
+        if plain {
             (self.path, self.match_path) = (self.raw_path, self.raw_path);
         }
         Ok(())
     }
 
     /// `http://authority/path`: the authority replaces Host (RFC 9112 §3.2.2).
-    fn take_absolute_form<'t>(&mut self, target: &'t [u8]) -> Result<&'t [u8], RequestError> {
+    fn take_absolute_form(&mut self, target: Span) -> Result<Span, RequestError> {
+        let text = self.head.bytes(target);
         let scheme = [b"http://".as_slice(), b"https://"];
-        let rest = scheme
+        let skip = scheme
             .iter()
-            .find(|s| target.len() >= s.len() && target[..s.len()].eq_ignore_ascii_case(s))
-            .map(|s| &target[s.len()..])
+            .find(|s| text.len() >= s.len() && text[..s.len()].eq_ignore_ascii_case(s))
+            .map(|s| s.len())
             .ok_or(RequestError::Syntax("the target is neither a path nor a URL"))?;
+        let rest = &text[skip..];
         let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
-        let (authority, origin) = rest.split_at(end);
-        if authority::parse(authority).is_none() {
+        let authority = rest[..end].to_vec();
+        if authority::parse(&authority).is_none() {
             return Err(RequestError::Host);
         }
-        self.set_authority(authority);
-        Ok(origin)
-    }
-
-    fn target_start(&self) -> usize {
-        self.method_text.range().end + 1
+        self.set_authority(&authority);
+        Ok(Span::new(target.range().start + skip + end, target.range().end))
     }
 
     /// Whether the path reads alike under every policy.
@@ -457,10 +395,62 @@ struct Facts {
     expects_continue: bool,
     hop_by_hop: bool,
     nominated: bool,
-    aliases: bool,
+    underscores: bool,
 }
 
 impl Facts {
+    /// Notes what a field says; gives the id under which it is kept.
+    #[inline]
+    fn field(&mut self, name: &[u8], value: &[u8], span: Span) -> Result<Name, RequestError> {
+        let mut id = Name::of(name);
+        if id == Name::Other {
+            self.underscores |= name.contains(&b'_');
+            return Ok(id);
+        }
+        match id {
+            Name::Host => {
+                if self.host.replace(span).is_some() {
+                    return Err(RequestError::Host);
+                }
+            }
+            Name::ContentLength => {
+                let length = content_length(value).ok_or(RequestError::Framing("Content-Length is not a number"))?;
+                if self.length.replace(length).is_some() {
+                    return Err(RequestError::Framing("Content-Length is repeated"));
+                }
+                // A number in another spelling is written anew.
+                if value.len() > 1 && value[0] == b'0' {
+                    id = Name::TransferEncoding;
+                    self.rewrite_length = true;
+                }
+            }
+            Name::TransferEncoding => {
+                if self.chunked {
+                    return Err(RequestError::Framing("Transfer-Encoding is repeated"));
+                }
+                if !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(RequestError::TransferCoding);
+                }
+                self.chunked = true;
+            }
+            Name::Connection => {
+                for option in token::list(value) {
+                    self.connection_option(option)?;
+                }
+            }
+            Name::Upgrade => {
+                self.upgrade |= token::list(value).any(|p| p.eq_ignore_ascii_case(b"websocket"));
+            }
+            Name::Expect if !value.eq_ignore_ascii_case(b"100-continue") => {
+                return Err(RequestError::Expectation);
+            }
+            Name::Expect => self.expects_continue = true,
+            _ => {}
+        }
+        self.hop_by_hop |= id.hop_by_hop();
+        Ok(id)
+    }
+
     fn connection_option(&mut self, option: &[u8]) -> Result<(), RequestError> {
         if option.eq_ignore_ascii_case(b"close") {
             self.close = true;
@@ -496,24 +486,8 @@ fn is_guarded(id: Name) -> bool {
         )
 }
 
-/// Where an empty value stands: right behind the colon.
-fn empty_after(name: Span) -> Span {
-    let colon = name.range().end + 1;
-    Span::new(colon, colon)
-}
-
-/// Where the line ends whose value ends here, its CRLF included; `None` when the CR is missing.
-pub(crate) fn line_end(received: &[u8], value: Span) -> Option<usize> {
-    let mut at = value.range().end;
-    while received.get(at).is_some_and(|b| token::is_ows(*b)) {
-        at += 1;
-    }
-    (received.get(at..at + 2) == Some(b"\r\n")).then_some(at + 2)
-}
-
-fn start_line_ends_bare(received: &[u8], target: Span) -> bool {
-    let after_version = target.range().end + " HTTP/1.1".len();
-    received.get(after_version) != Some(&b'\r') || received.ends_with(b"\n\n")
+fn partial(received: &[u8], limits: &HeadLimits) -> Result<Parsed, RequestError> {
+    if received.len() > limits.bytes { Err(RequestError::HeadTooLarge) } else { Ok(Parsed::Partial) }
 }
 
 /// A target that fills the buffer before it ends is never complete enough for the parser to show.
@@ -521,13 +495,12 @@ fn target_overflows(received: &[u8], limits: &HeadLimits) -> bool {
     received.len() > limits.target + 64 && memchr::memchr(b'\n', &received[..limits.target + 64]).is_none()
 }
 
-fn syntax(error: httparse::Error) -> RequestError {
+fn syntax(error: ScanError) -> RequestError {
     match error {
-        httparse::Error::Version => RequestError::Version,
-        httparse::Error::HeaderName => RequestError::Syntax("a field name is malformed"),
-        httparse::Error::HeaderValue => RequestError::Syntax("a field value is malformed"),
-        httparse::Error::NewLine => RequestError::Syntax("a line ends without CR LF"),
-        _ => RequestError::Syntax("the request line is malformed"),
+        ScanError::Version => RequestError::Version,
+        ScanError::StartLine => RequestError::Syntax("the request line is malformed"),
+        ScanError::FieldName => RequestError::Syntax("a field name is malformed"),
+        ScanError::FieldValue => RequestError::Syntax("a field value is malformed"),
     }
 }
 

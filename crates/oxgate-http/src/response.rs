@@ -2,9 +2,8 @@
 
 use crate::framing::content_length;
 use crate::head::{Head, Span};
-use crate::request::line_end;
-use crate::{Framing, HeadLimits, MAX_FIELDS, Method, Name, Parsed, token};
-use std::mem::MaybeUninit;
+use crate::scan::{self, Next};
+use crate::{Framing, HeadLimits, Method, Name, Parsed, token};
 
 /// Why a response cannot be passed on. The upstream connection is of no further use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,54 +35,46 @@ impl Response {
     /// # Errors
     /// The first rule that the head breaks.
     pub fn parse(&mut self, received: &[u8], to: Method, limits: &HeadLimits) -> Result<Parsed, ResponseError> {
-        const NO_FIELD: MaybeUninit<httparse::Header<'static>> = MaybeUninit::uninit();
-        let mut fields = [NO_FIELD; MAX_FIELDS];
-        let mut parsed = httparse::Response::new(&mut []);
-        let config = httparse::ParserConfig::default();
-        let status =
-            config.parse_response_with_uninit_headers(&mut parsed, received, &mut fields[..limits.fields.min(MAX_FIELDS)]);
-        let len = match status {
-            Ok(httparse::Status::Complete(len)) if len <= limits.bytes => len,
-            Ok(httparse::Status::Partial) if received.len() <= limits.bytes => return Ok(Parsed::Partial),
-            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::HeadTooLarge),
+        self.head.clear();
+        let line = match scan::status_line(received) {
+            Ok(Some(line)) => line,
+            Ok(None) => return partial(received, limits),
             Err(_) => return Err(ResponseError::Syntax),
         };
-        let mut head = std::mem::take(&mut self.head);
-        head.load(&received[..len]);
-        *self = Response { head, status: parsed.code.unwrap_or_default(), ..Response::default() };
-        if self.status < 100 {
-            return Err(ResponseError::Syntax);
-        }
-        let base = received.as_ptr() as usize;
-        let span = |text: &[u8]| {
-            let start = (text.as_ptr() as usize).wrapping_sub(base);
-            Span::new(start, start + text.len())
-        };
-        self.reason = parsed.reason.filter(|r| !r.is_empty()).map(|r| span(r.as_bytes())).unwrap_or_default();
         let (mut length, mut chunked, mut close, mut keep_alive) = (None, false, false, false);
-        let (mut hop_by_hop, mut nominated) = (false, false);
-        for field in parsed.headers.iter() {
-            let name = span(field.name.as_bytes());
-            let value = if field.value.is_empty() {
-                Span::new(name.range().end + 1, name.range().end + 1)
-            } else {
-                span(field.value)
+        let (mut hop_by_hop, mut nominated, mut upgrades) = (false, false, false);
+        let mut at = line.end;
+        let mut left = limits.fields;
+        let len = loop {
+            // A blank line that ends in a bare LF is the only line that starts with one.
+            let field = match scan::field_line(received, at) {
+                Ok(Next::Field(field)) => field,
+                Ok(Next::End(end)) => break end,
+                Ok(Next::Partial) => return partial(received, limits),
+                Err(_) if received.get(at) == Some(&b'\n') => break at + 1,
+                Err(_) => return Err(ResponseError::Syntax),
             };
-            let id = Name::of(field.name.as_bytes());
+            if left == 0 {
+                return Err(ResponseError::HeadTooLarge);
+            }
+            left -= 1;
+            at = field.end;
+            let value = &received[field.value.range()];
+            let id = Name::of(&received[field.name.range()]);
             match id {
                 Name::ContentLength => {
-                    if length.replace(content_length(field.value).ok_or(ResponseError::Framing)?).is_some() {
+                    if length.replace(content_length(value).ok_or(ResponseError::Framing)?).is_some() {
                         return Err(ResponseError::Framing);
                     }
                 }
                 Name::TransferEncoding => {
-                    if chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
+                    if chunked || !value.eq_ignore_ascii_case(b"chunked") {
                         return Err(ResponseError::Framing);
                     }
                     chunked = true;
                 }
                 Name::Connection => {
-                    for option in token::list(field.value) {
+                    for option in token::list(value) {
                         if option.eq_ignore_ascii_case(b"close") {
                             close = true;
                         } else if option.eq_ignore_ascii_case(b"keep-alive") {
@@ -94,18 +85,21 @@ impl Response {
                         }
                     }
                 }
-                Name::Upgrade => self.upgrades |= token::list(field.value).any(|p| p.eq_ignore_ascii_case(b"websocket")),
+                Name::Upgrade => upgrades |= token::list(value).any(|p| p.eq_ignore_ascii_case(b"websocket")),
                 _ => {}
             }
             hop_by_hop |= id.hop_by_hop();
-            // A line that ends in a bare LF is never canonical and so is written anew.
-            let end = line_end(received, value).unwrap_or(value.range().end);
-            self.head.push_received(name, value, end, id);
+            self.head.push_received(&field, id);
+        };
+        if len > limits.bytes {
+            return Err(ResponseError::HeadTooLarge);
         }
+        self.head.load(&received[..len]);
+        (self.status, self.reason, self.upgrades) = (line.status, line.reason, upgrades);
         if hop_by_hop {
             self.head.strip_hop_by_hop(nominated);
         }
-        let http10 = parsed.version == Some(0);
+        let http10 = line.http10;
         if chunked && (length.is_some() || http10) {
             return Err(ResponseError::Framing);
         }
@@ -201,6 +195,10 @@ impl Response {
         }
         out.extend_from_slice(b"\r\n");
     }
+}
+
+fn partial(received: &[u8], limits: &HeadLimits) -> Result<Parsed, ResponseError> {
+    if received.len() > limits.bytes { Err(ResponseError::HeadTooLarge) } else { Ok(Parsed::Partial) }
 }
 
 /// The reason phrase that RFC 9110 §15 gives a status; empty for others.

@@ -6,8 +6,19 @@ pub fn is_token(text: &[u8]) -> bool {
 }
 
 fn is_tchar(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+    TCHARS[b as usize]
 }
+
+pub(crate) static TCHARS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0x21;
+    while b < 0x7f {
+        let separator = matches!(b as u8, b'"' | b'(' | b')' | b',' | b'/' | b':'..=b'@' | b'[' | b'\\' | b']' | b'{' | b'}');
+        table[b] = !separator;
+        b += 1;
+    }
+    table
+};
 
 /// Whether a value may be sent in a field: no control byte but the tab, no white space at the ends.
 pub fn is_field_value(value: &[u8]) -> bool {

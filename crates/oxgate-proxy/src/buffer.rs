@@ -3,6 +3,7 @@
 use oxgate_http::chunked::{HEADROOM, TAILROOM};
 use std::cell::RefCell;
 use std::ops::Range;
+use std::task::Poll;
 
 /// What heads and small bodies need.
 pub(crate) const SMALL: usize = 16 * 1024;
@@ -14,6 +15,8 @@ const KEPT: usize = 64;
 /// The free buffers of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
+    /// What sockets with nothing in hand are read into; it changes hands only when something came.
+    spare: RefCell<Box<[u8]>>,
     small: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
     staging: RefCell<Vec<Vec<u8>>>,
@@ -87,6 +90,36 @@ impl Buffer {
 
     pub(crate) fn slice(&self, range: Range<usize>) -> &[u8] {
         &self.bytes[range]
+    }
+
+    /// Reads into an empty buffer: memory is taken only when `read` finds something.
+    #[inline]
+    pub(crate) fn fill_empty<E>(
+        &mut self,
+        pool: &BufferPool,
+        read: impl FnOnce(&mut [u8]) -> Poll<Result<usize, E>>,
+    ) -> Poll<Result<usize, E>> {
+        let mut spare = pool.spare.borrow_mut();
+        if spare.is_empty() {
+            *spare = pool.take(false);
+        }
+        let limit = spare.len() - TAILROOM;
+        let result = read(&mut spare[HEADROOM..limit]);
+        if let Poll::Ready(Ok(n)) = result
+            && n > 0
+        {
+            self.bytes = std::mem::take(&mut *spare);
+            self.start = HEADROOM;
+            self.end = HEADROOM;
+            self.extend(n);
+        }
+        result
+    }
+
+    /// Whether nothing is held, not even memory, and the next read need not be a large one.
+    #[inline]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.bytes.is_empty() && !self.flowing
     }
 
     /// Room to read into; never empty unless [`Buffer::is_full`].

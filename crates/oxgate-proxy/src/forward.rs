@@ -135,6 +135,9 @@ async fn attempt(
     let mut upload = Upload::begin(w, x, down, held);
     let limits = down.listener.limits.get();
     let mut interim = Interim::default();
+    // Taking a used connection from the pool has just shown that nothing can be read from it, and
+    // has left this task to be woken when something can.
+    let mut known_quiet = connection.reused;
     upload.set_deadline(w, down, &limits, timeouts, total_us);
     let result = poll_fn(|cx| {
         if upload.state == UploadState::Running {
@@ -146,7 +149,7 @@ async fn attempt(
                 upload.set_deadline(w, down, &limits, timeouts, total_us);
             }
         }
-        loop {
+        while !std::mem::take(&mut known_quiet) {
             match connection.wire.poll_fill(cx, &w.buffers) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     while let Parsed::Complete(len) = parse_response(w, x, &mut connection)? {

@@ -26,7 +26,7 @@ pub(crate) fn client(w: &Worker, view: &View, x: &mut Exchange, down: &Downstrea
 fn untrusted_peer(w: &Worker, x: &mut Exchange, down: &Downstream) {
     x.request.head.drop_where(|id, _| is_forwarding(id));
     w.new_request_id(&mut x.request_id);
-    x.request.head.append_with(b"X-Forwarded-For", |out| down.write_peer(out));
+    x.request.head.append_known(Name::XForwardedFor, b"X-Forwarded-For: ", |out| down.write_peer(out));
     append_rest(x, down, true, &[]);
 }
 
@@ -45,7 +45,7 @@ fn trusted_peer(w: &Worker, x: &mut Exchange, down: &Downstream, trusts: impl Fn
         None => w.new_request_id(&mut x.request_id),
     }
     head.drop_where(|id, _| is_forwarding(id) && !(known_host && id == Name::XForwardedHost));
-    head.append_with(b"X-Forwarded-For", |out| {
+    head.append_known(Name::XForwardedFor, b"X-Forwarded-For: ", |out| {
         out.extend_from_slice(&chain);
         if !chain.is_empty() {
             out.extend_from_slice(b", ");
@@ -74,11 +74,11 @@ fn append_rest(x: &mut Exchange, down: &Downstream, host: bool, elements: &[u8])
     authority.clear();
     authority.extend_from_slice(x.request.authority());
     let head = &mut x.request.head;
-    head.append(b"X-Forwarded-Proto", x.scheme.as_bytes());
+    head.append_known(Name::XForwardedProto, b"X-Forwarded-Proto: ", |out| out.extend_from_slice(x.scheme.as_bytes()));
     if host && !authority.is_empty() {
-        head.append(b"X-Forwarded-Host", &authority);
+        head.append_known(Name::XForwardedHost, b"X-Forwarded-Host: ", |out| out.extend_from_slice(&authority));
     }
-    head.append_with(b"Forwarded", |out| {
+    head.append_known(Name::Forwarded, b"Forwarded: ", |out| {
         if !elements.is_empty() {
             out.extend_from_slice(elements);
             out.extend_from_slice(b", ");
@@ -87,7 +87,7 @@ fn append_rest(x: &mut Exchange, down: &Downstream, host: bool, elements: &[u8])
         down.write_forwarded_peer(out);
         forwarded::write_host_and_proto(&authority, x.scheme, out);
     });
-    head.append(b"X-Request-ID", &x.request_id);
+    head.append_known(Name::XRequestId, b"X-Request-ID: ", |out| out.extend_from_slice(&x.request_id));
     x.scratch = authority;
 }
 

@@ -116,14 +116,20 @@ impl Router {
 
     fn walk(&self, request: &Request, among: Among) -> Found {
         let mut search = Search { request, path: request.match_path(), among, policies: &self.policies, methods: None };
-        let mut lower = [0; 255];
-        let host = lower_case(request.host(), &mut lower);
-        let exact = self.hosts.get(host).copied();
-        let wildcards = self.wildcard_tables(host);
-        for table in exact.into_iter().chain(wildcards).chain(self.any_host) {
-            if let Some(route) = self.tables[table].find(&mut search) {
-                return Found::Route(route);
+        if !(self.hosts.is_empty() && self.wildcards.is_empty()) {
+            let mut lower = [0; 255];
+            let host = lower_case(request.host(), &mut lower);
+            let exact = self.hosts.get(host).copied();
+            for table in exact.into_iter().chain(self.wildcard_tables(host)) {
+                if let Some(route) = self.tables[table].find(&mut search) {
+                    return Found::Route(route);
+                }
             }
+        }
+        if let Some(table) = self.any_host
+            && let Some(route) = self.tables[table].find(&mut search)
+        {
+            return Found::Route(route);
         }
         match search.methods {
             None => Found::None,

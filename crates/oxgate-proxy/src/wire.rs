@@ -3,7 +3,7 @@
 use crate::buffer::{Buffer, BufferPool};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -43,13 +43,13 @@ impl Socket {
 
     /// Whether an unused connection has seen nothing: no byte and no end. Costs no system call as
     /// long as the event loop has not reported anything for the socket.
-    pub(crate) fn is_quiet(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
+    #[inline]
+    pub(crate) fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         let ready = match self {
-            Socket::Tcp(socket) => socket.poll_read_ready(&mut cx),
-            Socket::Unix(socket) => socket.poll_read_ready(&mut cx),
+            Socket::Tcp(socket) => socket.poll_read_ready(cx),
+            Socket::Unix(socket) => socket.poll_read_ready(cx),
         };
-        ready.is_pending() || self.poll_read(&mut cx, &mut [0; 1]).is_pending()
+        ready.is_pending() || self.poll_read(cx, &mut [0; 1]).is_pending()
     }
 }
 
@@ -68,6 +68,10 @@ impl Wire {
     /// Reads once; 0 is the peer's end. The caller sees to it that the input is not full.
     #[inline]
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, pool: &BufferPool) -> Poll<io::Result<usize>> {
+        let Wire { socket, input } = self;
+        if input.is_bare() {
+            return input.fill_empty(pool, |room| socket.poll_read(cx, room));
+        }
         let room = self.input.room(pool);
         let read = self.socket.poll_read(cx, room);
         match read {

@@ -266,17 +266,15 @@ impl Worker {
     /// Appends a UUIDv7 (RFC 9562 §5.7): milliseconds of the wall clock and 74 random bits.
     #[inline]
     pub(crate) fn new_request_id(&self, out: &mut Vec<u8>) {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         let high = (self.clock.wall_us() / 1000) << 16 | 0x7000 | (self.random() & 0xfff);
         let low = 1 << 63 | (self.random() >> 2);
+        let (high, low) = (hex(high), hex(low));
         let mut text = [b'-'; 36];
-        let mut at = 0;
-        for byte in high.to_be_bytes().into_iter().chain(low.to_be_bytes()) {
-            at += usize::from(matches!(at, 8 | 13 | 18 | 23));
-            text[at] = HEX[usize::from(byte >> 4)];
-            text[at + 1] = HEX[usize::from(byte & 15)];
-            at += 2;
-        }
+        text[..8].copy_from_slice(&high[..8]);
+        text[9..13].copy_from_slice(&high[8..12]);
+        text[14..18].copy_from_slice(&high[12..]);
+        text[19..23].copy_from_slice(&low[..4]);
+        text[24..].copy_from_slice(&low[4..]);
         out.extend_from_slice(&text);
     }
 
@@ -337,6 +335,20 @@ fn seed() -> u64 {
     u64::from_le_bytes(bytes) | 1
 }
 
+/// Sixteen lower-case hexadecimal digits, all at once: a nibble per byte, then nine or less becomes
+/// a digit and the rest a letter.
+#[inline]
+fn hex(n: u64) -> [u8; 16] {
+    let mut x = u128::from(n);
+    x = (x | x << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    x = (x | x << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    x = (x | x << 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    x = (x | x << 4) & 0x0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f;
+    let ones = 0x0101_0101_0101_0101_0101_0101_0101_0101_u128;
+    let letters = ((x + ones * 6) >> 4) & ones;
+    (x + ones * 0x30 + letters * 0x27).to_be_bytes()
+}
+
 fn http_date(second: u64) -> [u8; 29] {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -365,6 +377,12 @@ fn http_date(second: u64) -> [u8; 29] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_written_in_hexadecimal() {
+        assert_eq!(&hex(0x0123_4567_89ab_cdef), b"0123456789abcdef");
+        assert_eq!(&hex(u64::MAX), b"ffffffffffffffff");
+    }
 
     #[test]
     fn dates_are_written_as_http_wants() {

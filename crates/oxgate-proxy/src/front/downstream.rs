@@ -15,6 +15,8 @@ pub(crate) struct Downstream {
     pub(crate) listener: Rc<ListenerView>,
     /// The peer's address; the unspecified one for Unix sockets.
     pub(crate) peer: IpAddr,
+    /// The peer's address as text, written once per connection.
+    peer_text: Box<[u8]>,
     timer: TimerId,
     w: Rc<Worker>,
 }
@@ -30,7 +32,9 @@ impl Downstream {
         listener.opened();
         w.metrics.connections.add(1);
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |p| p.ip().to_canonical());
-        Downstream { wire: Wire::new(socket), listener, peer, timer, w: Rc::clone(w) }
+        let mut peer_text = Vec::with_capacity(16);
+        write_address(peer, &mut peer_text);
+        Downstream { wire: Wire::new(socket), listener, peer, peer_text: peer_text.into(), timer, w: Rc::clone(w) }
     }
 
     #[inline]
@@ -65,42 +69,27 @@ impl Downstream {
     /// Appends the peer's address as text.
     #[inline]
     pub(crate) fn write_peer(&self, out: &mut Vec<u8>) {
-        write_address(self.peer, out);
+        out.extend_from_slice(&self.peer_text);
     }
-}
 
-impl Downstream {
     /// Appends the peer as the value of `for` (RFC 7239 §6): IPv6 in brackets and quotes.
     #[inline]
     pub(crate) fn write_forwarded_peer(&self, out: &mut Vec<u8>) {
         let quoted = self.peer.is_ipv6();
-        out.extend_from_slice(if quoted { b"\"[" } else { b"" });
-        write_address(self.peer, out);
-        out.extend_from_slice(if quoted { b"]\"" } else { b"" });
+        if quoted {
+            out.extend_from_slice(b"\"[");
+        }
+        self.write_peer(out);
+        if quoted {
+            out.extend_from_slice(b"]\"");
+        }
     }
 }
 
-/// Appends an address; the usual kind without the formatting machinery.
-#[inline]
+/// Appends an address as text.
 pub(crate) fn write_address(address: IpAddr, out: &mut Vec<u8>) {
-    match address {
-        IpAddr::V4(address) => {
-            for (i, octet) in address.octets().into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b'.');
-                }
-                if octet >= 100 {
-                    out.push(b'0' + octet / 100);
-                }
-                if octet >= 10 {
-                    out.push(b'0' + octet / 10 % 10);
-                }
-                out.push(b'0' + octet % 10);
-            }
-        }
-        // Writing to a Vec cannot fail.
-        IpAddr::V6(address) => drop(write!(out, "{address}")),
-    }
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{address}");
 }
 
 impl Drop for Downstream {

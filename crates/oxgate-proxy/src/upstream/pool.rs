@@ -10,8 +10,10 @@ use crate::wire::Socket;
 use crate::worker::Worker;
 use oxgate_telemetry::UpstreamMetrics;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 
 /// An upstream as one worker uses it; kept across snapshots while its definition stays the same.
@@ -86,7 +88,7 @@ impl UpstreamView {
     #[inline]
     pub(crate) async fn checkout(&self, w: &Worker, endpoint: usize, wait: &mut Wait<'_>) -> Result<Connection, ProxyError> {
         let endpoint = &self.endpoints[endpoint];
-        match endpoint.take_idle(w) {
+        match poll_fn(|cx| Poll::Ready(endpoint.take_idle(w, cx))).await {
             Some(connection) => Ok(connection),
             None => self.connect(w, endpoint, wait).await,
         }
@@ -143,7 +145,7 @@ impl UpstreamView {
             Ok(())
         })
         .await?;
-        Ok(endpoint.take_idle(w))
+        Ok(poll_fn(|cx| Poll::Ready(endpoint.take_idle(w, cx))).await)
     }
 
     /// Closes idle connections that were closed by the peer or have been idle too long.
@@ -204,11 +206,11 @@ impl Drop for Place {
 impl EndpointView {
     /// The connection used last is taken first: the others may then grow old and go.
     #[inline]
-    fn take_idle(&self, w: &Worker) -> Option<Connection> {
+    fn take_idle(&self, w: &Worker, cx: &mut Context<'_>) -> Option<Connection> {
         loop {
             let mut connection = self.idle.borrow_mut().pop()?;
             let fresh = w.clock.now_us() - connection.idle_since_us < self.idle_timeout_us;
-            if fresh && connection.wire.socket.is_quiet() {
+            if fresh && connection.wire.socket.is_quiet(cx) {
                 return Some(connection);
             }
             self.metrics.stale.add(1);
@@ -247,8 +249,9 @@ impl EndpointView {
     }
 
     fn sweep(&self, now_us: u64) {
+        let cx = &mut Context::from_waker(Waker::noop());
         let mut idle = std::mem::take(&mut *self.idle.borrow_mut());
-        idle.retain_mut(|c| now_us - c.idle_since_us < self.idle_timeout_us && c.wire.socket.is_quiet());
+        idle.retain_mut(|c| now_us - c.idle_since_us < self.idle_timeout_us && c.wire.socket.is_quiet(cx));
         self.idle.borrow_mut().append(&mut idle);
     }
 }

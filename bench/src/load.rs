@@ -1,0 +1,198 @@
+//! The load generator: keep-alive connections on one thread, closed loop or at a fixed rate.
+
+use crate::latency::Latencies;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// What to send, and for how long.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The server.
+    pub target: SocketAddr,
+    /// Connections kept busy.
+    pub connections: usize,
+    /// How long.
+    pub duration: Duration,
+    /// Stop after this many requests, however much time is left.
+    pub most: u64,
+    /// Requests per second; `None` sends the next one as soon as the last is answered.
+    pub rate: Option<u64>,
+    /// Request path.
+    pub path: String,
+    /// Bytes of a request body; 0 is a GET.
+    pub upload: usize,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whole answers.
+    pub requests: u64,
+    /// Connections that failed or answered badly.
+    pub errors: u64,
+    /// The time it took.
+    pub elapsed: Duration,
+    /// From the time a request was due to its whole answer.
+    pub latencies: Latencies,
+}
+
+struct Connection {
+    socket: TcpStream,
+    due: Option<Instant>,
+    head: Vec<u8>,
+    /// Body bytes of the answer still to come, once its head is read.
+    left: Option<usize>,
+    sent: usize,
+}
+
+/// Runs a plan.
+pub fn run(plan: &Plan) -> io::Result<Outcome> {
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(1024);
+    let request = request(plan);
+    let mut connections = Vec::new();
+    for index in 0..plan.connections {
+        let socket = std::net::TcpStream::connect(plan.target)?;
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        let mut socket = TcpStream::from_std(socket);
+        poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        connections.push(Connection { socket, due: None, head: Vec::new(), left: None, sent: 0 });
+    }
+    let start = Instant::now();
+    let end = start + plan.duration;
+    let mut outcome = Outcome { requests: 0, errors: 0, elapsed: Duration::ZERO, latencies: Latencies::default() };
+    let mut free: VecDeque<usize> = (0..plan.connections).collect();
+    let mut scheduled = 0u64;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let now = Instant::now();
+        if now >= end || outcome.requests >= plan.most {
+            break;
+        }
+        let mut timeout = end - now;
+        loop {
+            let due = match plan.rate {
+                None => now,
+                Some(rate) => start + Duration::from_nanos(scheduled * 1_000_000_000 / rate),
+            };
+            if due > now {
+                timeout = timeout.min(due - now);
+                break;
+            }
+            if scheduled >= plan.most {
+                break;
+            }
+            let Some(index) = free.pop_front() else { break };
+            scheduled += 1;
+            let connection = &mut connections[index];
+            connection.due = Some(due);
+            connection.sent = 0;
+            connection.send(&request, &mut outcome);
+        }
+        // The poll's own timeout counts whole milliseconds: shorter waits are spent asleep.
+        if timeout < Duration::from_millis(1) {
+            poll.poll(&mut events, Some(Duration::ZERO))?;
+            if events.is_empty() {
+                std::thread::sleep(timeout.min(Duration::from_micros(50)));
+                continue;
+            }
+        } else {
+            poll.poll(&mut events, Some(timeout.min(Duration::from_millis(50))))?;
+        }
+        for event in &events {
+            let connection = &mut connections[event.token().0];
+            if event.is_writable() && connection.due.is_some() {
+                connection.send(&request, &mut outcome);
+            }
+            if event.is_readable() && connection.receive(&mut buffer, &mut outcome) {
+                outcome.requests += 1;
+                if let Some(due) = connection.due.take() {
+                    outcome.latencies.add(due.elapsed());
+                }
+                free.push_back(event.token().0);
+            }
+        }
+    }
+    outcome.elapsed = start.elapsed();
+    Ok(outcome)
+}
+
+fn request(plan: &Plan) -> Vec<u8> {
+    let method = if plan.upload > 0 { "PUT" } else { "GET" };
+    let length = if plan.upload > 0 { format!("Content-Length: {}\r\n", plan.upload) } else { String::new() };
+    let mut request = format!(
+        "{method} {} HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n{length}\r\n",
+        plan.path
+    )
+    .into_bytes();
+    request.resize(request.len() + plan.upload, b'x');
+    request
+}
+
+impl Connection {
+    fn send(&mut self, request: &[u8], outcome: &mut Outcome) {
+        while self.sent < request.len() {
+            match self.socket.write(&request[self.sent..]) {
+                Ok(n) => self.sent += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    outcome.errors += 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads what is there; true once the answer is whole.
+    fn receive(&mut self, buffer: &mut [u8], outcome: &mut Outcome) -> bool {
+        loop {
+            let n = match self.socket.read(buffer) {
+                Ok(0) => {
+                    outcome.errors += 1;
+                    return false;
+                }
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(_) => {
+                    outcome.errors += 1;
+                    return false;
+                }
+            };
+            if self.take(&buffer[..n], outcome) {
+                return true;
+            }
+            if n < buffer.len() {
+                return false;
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], outcome: &mut Outcome) -> bool {
+        let mut body = bytes.len();
+        if self.left.is_none() {
+            self.head.extend_from_slice(bytes);
+            let Some(end) = memchr::memmem::find(&self.head, b"\r\n\r\n") else { return false };
+            if !self.head.starts_with(b"HTTP/1.1 200") {
+                outcome.errors += 1;
+            }
+            self.left = Some(content_length(&self.head[..end]));
+            body = self.head.len() - end - 4;
+            self.head.clear();
+        }
+        let left = self.left.unwrap_or_default().saturating_sub(body);
+        self.left = (left > 0).then_some(left);
+        left == 0
+    }
+}
+
+fn content_length(head: &[u8]) -> usize {
+    let name = memchr::memmem::find(head, b"ontent-").filter(|at| head[*at..].to_ascii_lowercase().starts_with(b"ontent-length"));
+    let at = name.or_else(|| memchr::memmem::find(&head.to_ascii_lowercase(), b"ontent-length"));
+    let digits = at.map(|at| &head[at + 14..]).unwrap_or_default();
+    digits.iter().skip_while(|b| **b == b' ').take_while(|b| b.is_ascii_digit()).fold(0, |n, b| n * 10 + usize::from(b - b'0'))
+}
