@@ -19,6 +19,8 @@ pub struct Resolved {
     pub upstreams: Vec<Upstream>,
     /// What goes where, by name.
     pub routes: Vec<Route>,
+    /// Every policy that has a name, used or not.
+    pub named_policies: Vec<PolicyUse>,
     /// Peers whose word on the client we take.
     pub trusted_proxies: Vec<IpNet>,
     /// The operators' interface; `None` when switched off.

@@ -137,6 +137,14 @@ pub trait Policy: Debug + Send + Sync {
     /// When to be asked; fixed for the policy's life.
     fn phases(&self) -> Phases;
 
+    /// Whether the policy can serve a route with this path.
+    ///
+    /// # Errors
+    /// Why not, in one sentence.
+    fn check(&self, _: &PathPattern) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Decides about a request.
     fn on_request(&self, _: &mut RequestView<'_>) -> Verdict {
         Verdict::Next
