@@ -35,12 +35,6 @@ impl Chain {
         Chain { request: request.into(), response: response.into(), policies }
     }
 
-    /// Whether no policy wants to see responses.
-    #[inline]
-    pub(crate) fn ignores_responses(&self) -> bool {
-        self.response.is_empty()
-    }
-
     /// Runs the request policies from a position on.
     #[inline]
     pub(crate) fn request(&self, x: &mut Exchange, pattern: &PathPattern, from: usize) -> Step {

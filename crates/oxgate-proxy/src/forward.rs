@@ -12,7 +12,7 @@ use crate::upstream::{Connection, UpstreamView};
 use crate::wait::Wait;
 use crate::worker::{View, Worker};
 use oxgate_config::resolved::{ListenerLimits, Split};
-use oxgate_http::{Framing, HeadLimits, Method, Parsed, Request, Response};
+use oxgate_http::{Framing, HeadLimits, Parsed, Request, Response};
 use oxgate_policy::{Call, Reply};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -469,9 +469,4 @@ fn collect(
     body.extend_from_slice(&bytes[data]);
     input.consume(consumed);
     Ok(done)
-}
-
-/// Whether an answer to this method may carry a body.
-pub(crate) fn has_body(method: Method) -> bool {
-    method != Method::Head
 }

@@ -85,15 +85,6 @@ impl Timers {
         self.0.borrow_mut().slots[id.0 as usize].idle = true;
     }
 
-    /// Sets no deadline.
-    pub(crate) fn clear(&self, id: TimerId) {
-        let mut wheel = self.0.borrow_mut();
-        let slot = &mut wheel.slots[id.0 as usize];
-        slot.deadline = NEVER;
-        slot.expired = false;
-        slot.idle = false;
-    }
-
     /// Whether the deadline has passed.
     #[inline]
     pub(crate) fn expired(&self, id: TimerId) -> bool {
@@ -215,7 +206,7 @@ mod tests {
         timers.set(id, 10 * TICK_US);
         timers.0.borrow_mut().fire(10);
         assert!(timers.expired(id));
-        timers.clear(id);
+        timers.set(id, 50 * TICK_US);
         timers.0.borrow_mut().fire(40);
         assert!(!timers.expired(id));
     }

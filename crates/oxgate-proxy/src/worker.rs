@@ -11,6 +11,7 @@ use crate::timers::Timers;
 use crate::upstream::UpstreamView;
 use crate::wire::Socket;
 use oxgate_config::resolved::ListenerLimits;
+use oxgate_telemetry::calendar::{self, Date};
 use oxgate_telemetry::{LogWriter, Record, RouteMetrics, WorkerMetrics};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -353,18 +354,11 @@ fn http_date(second: u64) -> [u8; 29] {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (days, rest) = (second / 86_400, second % 86_400);
-    // Days to a date, counting years from March (Hinnant's civil_from_days).
-    let z = days + 719_468;
-    let (era, doe) = (z / 146_097, z % 146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, (mp + 2) % 12);
-    let year = yoe + era * 400 + u64::from(month < 2);
+    let Date { year, month, day } = calendar::date(days);
     let text = format!(
         "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
         DAYS[(days % 7) as usize],
-        MONTHS[month as usize],
+        MONTHS[month as usize - 1],
         rest / 3600,
         rest / 60 % 60,
         rest % 60

@@ -3,6 +3,7 @@
 //! A worker owns its numbers and adds to them without a lock or a shared cache line; whoever reads
 //! sums over the workers. Nothing here knows how numbers are shown.
 
+pub mod calendar;
 mod metrics;
 mod reason;
 mod record;
