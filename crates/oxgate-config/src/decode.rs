@@ -132,7 +132,8 @@ impl<'n> Fields<'n> {
     /// The value of a key that may be left out.
     pub fn optional<T: Decode>(&mut self, key: &str, diagnostics: &mut Diagnostics, default: impl FnOnce() -> T) -> Option<T> {
         match self.get(key) {
-            Some(node) => T::decode(node, diagnostics),
+            // A mistake is noted; the default lets the search for more go on.
+            Some(node) => T::decode(node, diagnostics).or_else(|| Some(default())),
             None => Some(default()),
         }
     }
@@ -309,20 +310,42 @@ impl<T: Decode> Decode for Box<T> {
 
 /// A map from names to things, in the order written.
 #[derive(Clone, Debug)]
-pub struct Named<T>(pub Vec<(Key, T)>);
+pub struct Named<T> {
+    /// What could be read.
+    pub entries: Vec<(Key, T)>,
+    /// The names of what could not; why has been noted.
+    pub broken: Vec<String>,
+}
 
 impl<T> Default for Named<T> {
     fn default() -> Self {
-        Named(Vec::new())
+        Named { entries: Vec::new(), broken: Vec::new() }
+    }
+}
+
+impl<T> Named<T> {
+    /// The thing of a name.
+    pub fn get(&self, name: &str) -> Option<&T> {
+        self.entries.iter().find(|(key, _)| key.text == name).map(|(_, value)| value)
+    }
+
+    /// All names that could be meant.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(key, _)| key.text.as_str())
     }
 }
 
 impl<T: Decode> Decode for Named<T> {
     fn decode(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
         let entries = entries(node, diagnostics)?;
-        let decoded: Vec<_> =
-            entries.into_iter().map(|(key, node)| Some((key.clone(), T::decode(node, diagnostics)?))).collect();
-        decoded.into_iter().collect::<Option<_>>().map(Named)
+        let mut named = Named::default();
+        for (key, node) in entries {
+            match T::decode(node, diagnostics) {
+                Some(value) => named.entries.push((key.clone(), value)),
+                None => named.broken.push(key.text.clone()),
+            }
+        }
+        Some(named)
     }
 
     fn schema() -> Json {
@@ -330,7 +353,7 @@ impl<T: Decode> Decode for Named<T> {
     }
 
     fn encode(&self) -> Json {
-        Json::Object(self.0.iter().map(|(key, value)| (key.text.clone(), value.encode())).collect())
+        Json::Object(self.entries.iter().map(|(key, value)| (key.text.clone(), value.encode())).collect())
     }
 }
 

@@ -37,14 +37,14 @@ pub fn resolve(document: &Document, diagnostics: &mut Diagnostics) -> Resolved {
     resolver.resolved.status = document.status.address.0;
     resolver.resolved.shutdown = Shutdown { delay: document.shutdown.delay, drain: document.shutdown.drain };
     resolver.access_log();
-    for (key, upstream) in &document.upstreams.0 {
+    for (key, upstream) in &document.upstreams.entries {
         resolver.upstream(&key.text, upstream);
     }
-    for (_, policy) in &document.policies.0 {
+    for (_, policy) in &document.policies.entries {
         let policy = resolver.names.policy(policy);
         resolver.resolved.named_policies.push(policy);
     }
-    for (key, route) in &document.routes.0 {
+    for (key, route) in &document.routes.entries {
         resolver.route(&key.text, &key.place, route);
     }
     resolver.twins();
@@ -73,7 +73,7 @@ impl Names {
 
 impl Resolver<'_> {
     fn listeners(&mut self) {
-        for (key, doc) in &self.document.listeners.0 {
+        for (key, doc) in &self.document.listeners.entries {
             let limits = listener_limits(doc);
             if limits.header_bytes > 128 * 1024 {
                 let place = &doc.limits.header_bytes.node.place;
@@ -145,9 +145,9 @@ impl Resolver<'_> {
 
     fn find_upstream(&mut self, name: &str, place: &Place) -> Option<usize> {
         let found = self.upstreams.get(name).copied();
-        if found.is_none() {
+        if found.is_none() && !self.document.upstreams.broken.iter().any(|b| b == name) {
             let diagnostic = Diagnostic::at(place, format!("there is no upstream `{name}`"));
-            let near = nearest(name, self.document.upstreams.0.iter().map(|(k, _)| k.text.as_str()));
+            let near = nearest(name, self.document.upstreams.names());
             self.diagnostics.push(match near {
                 Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                 None => diagnostic.help("upstreams are defined under `upstreams`; a URL starts with `http://`"),
@@ -158,8 +158,8 @@ impl Resolver<'_> {
 
     fn route(&mut self, name: &str, place: &Place, doc: &At<RouteDoc>) {
         let RouteDoc { matching, policies, to, fallback, timeouts, path_policy } = &doc.value;
-        let named: Vec<(String, _)> = matching.0.headers.0.iter().map(|(k, c)| (k.text.to_ascii_lowercase(), c.clone())).collect();
-        for (key, _) in &matching.0.headers.0 {
+        let named: Vec<(String, _)> = matching.0.headers.entries.iter().map(|(k, c)| (k.text.to_ascii_lowercase(), c.clone())).collect();
+        for (key, _) in &matching.0.headers.entries {
             if !oxgate_http::token::is_token(key.text.as_bytes()) {
                 self.diagnostics.push(Diagnostic::at(&key.place, format!("`{}` is not a field name", key.text)));
             }
@@ -171,7 +171,7 @@ impl Resolver<'_> {
             path: matching.0.path.clone(),
             methods: matching.0.methods.iter().map(|m| m.0.clone()).collect(),
             headers: named,
-            query: matching.0.query.0.iter().map(|(k, c)| (k.text.clone(), c.clone())).collect(),
+            query: matching.0.query.entries.iter().map(|(k, c)| (k.text.clone(), c.clone())).collect(),
         };
         let Some(action) = self.action(to, &matching) else { return };
         if let (Some(_), Action::Respond(_) | Action::Redirect(_)) = (fallback, &action) {
@@ -195,11 +195,12 @@ impl Resolver<'_> {
         for policy in refs {
             match policy {
                 PolicyRefDoc::Inline(policy) => uses.push(self.names.policy(policy)),
-                PolicyRefDoc::Name(name, place) => match self.document.policies.0.iter().find(|(k, _)| k.text == *name) {
-                    Some((_, policy)) => uses.push(self.names.policy(policy)),
+                PolicyRefDoc::Name(name, place) => match self.document.policies.get(name) {
+                    Some(policy) => uses.push(self.names.policy(policy)),
+                    None if self.document.policies.broken.contains(name) => {}
                     None => {
                         let diagnostic = Diagnostic::at(place, format!("there is no policy `{name}`"));
-                        let near = nearest(name, self.document.policies.0.iter().map(|(k, _)| k.text.as_str()));
+                        let near = nearest(name, self.document.policies.names());
                         self.diagnostics.push(match near {
                             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                             None => diagnostic.help("policies are defined under `policies`, or written in place as `{ kind: { … } }`"),
@@ -243,7 +244,7 @@ impl Resolver<'_> {
     }
 
     fn respond(&mut self, doc: &RespondDoc) -> Respond {
-        for (key, _) in &doc.headers.0 {
+        for (key, _) in &doc.headers.entries {
             let name = key.text.as_bytes();
             let id = oxgate_http::Name::of(name);
             if !oxgate_http::token::is_token(name) {
@@ -254,7 +255,7 @@ impl Resolver<'_> {
         }
         Respond {
             status: doc.status.0,
-            headers: doc.headers.0.iter().map(|(k, v)| (k.text.clone(), v.0.clone())).collect(),
+            headers: doc.headers.entries.iter().map(|(k, v)| (k.text.clone(), v.0.clone())).collect(),
             body: doc.body.clone(),
         }
     }

@@ -62,7 +62,7 @@ impl Edits {
             check(name, &node.place, diagnostics);
         }
         let mut list = |named: Named<HeaderValue>| {
-            let fields = named.0.into_iter().map(|(key, value)| {
+            let fields = named.entries.into_iter().map(|(key, value)| {
                 check(&key.text, &key.place, diagnostics);
                 (key.text, value.0)
             });

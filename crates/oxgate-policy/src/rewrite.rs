@@ -88,7 +88,7 @@ impl Compile for Options {
             path: self.path.map(|p| p.value),
             add_prefix: self.add_prefix.map(|p| p.value),
             remove: self.query.remove,
-            set: self.query.set.0.into_iter().map(|(key, value)| (key.text, value)).collect(),
+            set: self.query.set.entries.into_iter().map(|(key, value)| (key.text, value)).collect(),
             host: self.host.map(|h| h.0),
         };
         if !policy.changes_path() && !policy.changes_query() && policy.host.is_none() {

@@ -3,7 +3,7 @@
 
 use crate::front::ListenerSocket;
 use crate::snapshot::Snapshot;
-use crate::worker::{self, Command};
+use crate::worker::{self, Command, Handover, Inbox};
 use oxgate_config::resolved::ListenerLimits;
 use oxgate_telemetry::{LogReader, WorkerMetrics, log_ring};
 use std::io;
@@ -13,8 +13,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Commands under way to one worker, connections handed over included.
-const COMMANDS: usize = 1024;
+/// Connections on their way from other workers to one.
+const HANDOVERS: usize = 1024;
 /// Bytes of log records under way from one worker.
 const LOG_RING: usize = 1 << 20;
 
@@ -26,7 +26,8 @@ pub(crate) struct Shared {
     /// Taken when a snapshot is published and once per worker after that, never per request.
     snapshot: Mutex<Arc<Snapshot>>,
     pub(crate) metrics: Vec<Arc<WorkerMetrics>>,
-    pub(crate) commands: Vec<mpsc::Sender<Command>>,
+    /// Where each worker takes over connections from others.
+    pub(crate) handovers: Vec<mpsc::Sender<Handover>>,
 }
 
 impl Shared {
@@ -41,6 +42,8 @@ impl Shared {
 #[derive(Debug)]
 pub struct Plane {
     shared: Arc<Shared>,
+    /// Few and small: what the control plane has to say.
+    commands: Vec<mpsc::UnboundedSender<Command>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
@@ -50,21 +53,23 @@ impl Plane {
     /// # Errors
     /// A thread could not be started.
     pub fn start(workers: usize, snapshot: Arc<Snapshot>) -> io::Result<(Plane, Vec<LogReader>)> {
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(COMMANDS)).unzip();
+        let (handovers, takers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(HANDOVERS)).unzip();
         let shared = Arc::new(Shared {
             epoch: AtomicU64::new(0),
             snapshot: Mutex::new(snapshot),
             metrics: (0..workers).map(|_| Arc::default()).collect(),
-            commands: senders,
+            handovers,
         });
-        let mut plane = Plane { shared, threads: Vec::new() };
+        let mut plane = Plane { shared, commands: Vec::new(), threads: Vec::new() };
         let mut logs = Vec::new();
-        for (id, commands) in receivers.into_iter().enumerate() {
+        for (id, handovers) in takers.into_iter().enumerate() {
+            let (sender, commands) = mpsc::unbounded_channel();
+            plane.commands.push(sender);
             let (writer, reader) = log_ring(LOG_RING);
             logs.push(reader);
             let shared = Arc::clone(&plane.shared);
             let thread = std::thread::Builder::new().name(format!("worker-{id}"));
-            plane.threads.push(thread.spawn(move || worker::run(id, shared, writer, commands))?);
+            plane.threads.push(thread.spawn(move || worker::run(id, shared, writer, Inbox { commands, handovers }))?);
         }
         Ok((plane, logs))
     }
@@ -135,6 +140,6 @@ impl Plane {
 
     /// A worker that is gone needs telling nothing.
     fn tell(&self, id: usize, command: Command) {
-        let _ = self.shared.commands[id].blocking_send(command);
+        let _ = self.commands[id].send(command);
     }
 }

@@ -32,15 +32,28 @@ pub(crate) enum Command {
     Limit { name: Arc<str>, limits: ListenerLimits },
     /// Stop accepting; connections stay.
     Unlisten { name: Arc<str> },
-    /// Serve a connection that another worker accepted.
-    Serve { listener: Arc<str>, socket: Handover, peer: Option<SocketAddr> },
     /// Finish what is under way within this time.
     Drain { within: Duration },
 }
 
-/// A socket between two workers.
+/// A connection on its way from the worker that accepted it to one with fewer.
 #[derive(Debug)]
-pub(crate) enum Handover {
+pub(crate) struct Handover {
+    listener: Arc<str>,
+    socket: StdSocket,
+    peer: Option<SocketAddr>,
+}
+
+/// What comes in for a worker.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) handovers: mpsc::Receiver<Handover>,
+}
+
+/// A socket that belongs to no event loop.
+#[derive(Debug)]
+enum StdSocket {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
 }
@@ -77,14 +90,14 @@ pub(crate) struct Worker {
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Runs a worker on this thread until it has drained.
-pub(crate) fn run(id: usize, shared: Arc<Shared>, log: LogWriter, commands: mpsc::Receiver<Command>) -> io::Result<()> {
+pub(crate) fn run(id: usize, shared: Arc<Shared>, log: LogWriter, inbox: Inbox) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .on_thread_unpark(clock::mark_stale)
         .build_local(tokio::runtime::LocalOptions::default())?;
     let worker = Rc::new(Worker::new(id, shared, log));
-    runtime.block_on(worker.main(commands));
+    runtime.block_on(worker.main(inbox));
     Ok(())
 }
 
@@ -109,16 +122,17 @@ impl Worker {
         }
     }
 
-    async fn main(self: &Rc<Self>, mut commands: mpsc::Receiver<Command>) {
+    async fn main(self: &Rc<Self>, mut inbox: Inbox) {
         let w = Rc::clone(self);
         tokio::task::spawn_local(async move { w.timers.drive(&w.clock).await });
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             tokio::select! {
-                command = commands.recv() => match command {
+                command = inbox.commands.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
+                Some(handover) = inbox.handovers.recv() => self.take_over(handover),
                 _ = sweep.tick() => self.sweep(),
             }
             if self.is_draining() {
@@ -146,7 +160,6 @@ impl Worker {
                     listener.stop.notify_one();
                 }
             }
-            Command::Serve { listener, socket, peer } => self.take_over(&listener, socket, peer),
             Command::Drain { within } => {
                 self.drain_until_us.set(Some(self.clock.now_us() + within.as_micros() as u64));
                 for (_, listener) in self.listeners.borrow_mut().drain() {
@@ -158,11 +171,12 @@ impl Worker {
         }
     }
 
-    fn take_over(self: &Rc<Self>, listener: &str, socket: Handover, peer: Option<SocketAddr>) {
-        let Some(listener) = self.listeners.borrow().get(listener).cloned() else { return };
+    fn take_over(self: &Rc<Self>, handover: Handover) {
+        let Handover { listener, socket, peer } = handover;
+        let Some(listener) = self.listeners.borrow().get(&listener).cloned() else { return };
         let socket = match socket {
-            Handover::Tcp(socket) => tokio::net::TcpStream::from_std(socket).map(Socket::Tcp),
-            Handover::Unix(socket) => tokio::net::UnixStream::from_std(socket).map(Socket::Unix),
+            StdSocket::Tcp(socket) => tokio::net::TcpStream::from_std(socket).map(Socket::Tcp),
+            StdSocket::Unix(socket) => tokio::net::UnixStream::from_std(socket).map(Socket::Unix),
         };
         if let Ok(socket) = socket {
             h1::spawn(self, &listener, socket, peer);
@@ -179,13 +193,13 @@ impl Worker {
         if mine <= least + 8 || mine * 4 <= least * 5 {
             return Some(socket);
         }
-        let Ok(place) = self.shared.commands[other].try_reserve() else { return Some(socket) };
+        let Ok(place) = self.shared.handovers[other].try_reserve() else { return Some(socket) };
         let socket = match socket {
-            Socket::Tcp(socket) => socket.into_std().map(Handover::Tcp),
-            Socket::Unix(socket) => socket.into_std().map(Handover::Unix),
+            Socket::Tcp(socket) => socket.into_std().map(StdSocket::Tcp),
+            Socket::Unix(socket) => socket.into_std().map(StdSocket::Unix),
         };
         if let Ok(socket) = socket {
-            place.send(Command::Serve { listener: Arc::clone(listener), socket, peer });
+            place.send(Handover { listener: Arc::clone(listener), socket, peer });
         }
         None
     }

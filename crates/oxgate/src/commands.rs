@@ -129,7 +129,7 @@ fn check(args: &CheckArgs) -> u8 {
 /// The configuration with every default in place.
 fn effective(ready: &Ready) -> serde_json::Value {
     let mut document = ready.document.encode();
-    let listeners = ready.resolved.listeners.iter().filter(|_| ready.document.listeners.0.is_empty());
+    let listeners = ready.resolved.listeners.iter().filter(|_| ready.document.listeners.entries.is_empty());
     for listener in listeners {
         document["listeners"][&*listener.name] = json!({ "address": listener.address.to_string() });
     }

@@ -1,0 +1,301 @@
+//! Hostile and odd HTTP/1 messages, each through a real gateway to a strict origin.
+
+use oxgate_testkit::actor::{Actor, Step};
+use oxgate_testkit::process::{self, Gateway};
+use oxgate_testkit::sink::{Seen, Sink};
+use serde_json::Value;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_oxgate"))
+}
+
+fn cases(file: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../specs/hostile").join(file);
+    serde_json::from_str(&std::fs::read_to_string(path).expect("the cases")).expect("JSON")
+}
+
+fn text<'c>(case: &'c Value, key: &str) -> &'c str {
+    case[key].as_str().unwrap_or_default()
+}
+
+fn latin1(text: &str) -> Vec<u8> {
+    text.chars().map(|c| c as u8).collect()
+}
+
+fn gateway(origin: SocketAddr) -> Gateway {
+    let config = format!(
+        r#"
+version: 1
+listeners: {{ web: {{ address: "127.0.0.1:0", limits: {{ body_idle_timeout: 500ms, header_timeout: 2s }} }} }}
+admin: {{ address: off }}
+status: {{ address: "127.0.0.1:0" }}
+routes:
+  admin: {{ match: "/admin/*", to: {{ respond: {{ status: 403 }} }} }}
+  all: {{ match: "/*", to: "http://{origin}" }}
+"#
+    );
+    Gateway::start(binary(), &config, &["web", "status"])
+}
+
+/// What a client got: the statuses of final answers, which of them the gateway made, and the end.
+#[derive(Debug, Default)]
+struct Outcome {
+    statuses: Vec<u16>,
+    own: usize,
+    closed: bool,
+    bytes: Vec<u8>,
+}
+
+/// Sends a request, perhaps in two parts, and reads until the connection ends or falls silent.
+fn exchange(address: SocketAddr, raw: &[u8], split: usize) -> Outcome {
+    let mut socket = TcpStream::connect(address).expect("a connection");
+    socket.set_nodelay(true).expect("an option");
+    // A gateway that refuses may close before everything is sent.
+    let _ = socket.write_all(&raw[..split]);
+    if split < raw.len() {
+        if split > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = socket.write_all(&raw[split..]);
+    }
+    let mut outcome = Outcome::default();
+    let mut buffer = [0; 16 * 1024];
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        // Silence counts once an answer is whole; before, the gateway has its own time-outs.
+        let patience = if answers(&outcome.bytes).0.is_empty() { 3000 } else { 60 };
+        socket.set_read_timeout(Some(Duration::from_millis(patience))).expect("an option");
+        match socket.read(&mut buffer) {
+            Ok(0) => {
+                outcome.closed = true;
+                break;
+            }
+            Ok(n) => outcome.bytes.extend_from_slice(&buffer[..n]),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            Err(_) => {
+                outcome.closed = true;
+                break;
+            }
+        }
+    }
+    (outcome.statuses, outcome.own) = answers(&outcome.bytes);
+    outcome
+}
+
+/// The statuses of the whole final answers, and how many do not come from the origin.
+fn answers(bytes: &[u8]) -> (Vec<u16>, usize) {
+    let (mut statuses, mut own, mut rest) = (Vec::new(), 0, bytes);
+    while let Some(end) = oxgate_testkit::strict::find(rest, b"\r\n\r\n") {
+        let head = String::from_utf8_lossy(&rest[..end]).into_owned();
+        let status: u16 = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+        let length = head.lines().find_map(|l| l.strip_prefix("Content-Length: ")).and_then(|l| l.parse().ok()).unwrap_or(0);
+        if rest.len() < end + 4 + length {
+            break;
+        }
+        rest = &rest[end + 4 + length..];
+        if status >= 200 {
+            own += usize::from(!head.contains("X-Origin: sink"));
+            statuses.push(status);
+        }
+    }
+    (statuses, own)
+}
+
+/// The class of an outcome, which splitting must not change.
+fn judge(case: &Value, outcome: &Outcome, seen: &Seen) -> Result<(), String> {
+    let want = text(case, "want");
+    let allowed: Option<Vec<u16>> = case["statuses"].as_array().map(|s| s.iter().map(|v| v.as_u64().unwrap_or(0) as u16).collect());
+    let from_origin = outcome.statuses.len() - outcome.own;
+    if !seen.violations.is_empty() {
+        return Err(format!("I1: {:?}", seen.violations));
+    }
+    if seen.requests.len() > from_origin {
+        return Err(format!("I2: {} requests at the origin, {from_origin} answered by it", seen.requests.len()));
+    }
+    if seen.requests.iter().any(|r| r.target.starts_with("/evil")) && !text(case, "raw").contains("GET /evil HTTP/1.1\r\nHost: a.test\r\n\r\n") {
+        return Err("I3: the marker came through".to_owned());
+    }
+    let refused = outcome.statuses.iter().copied().find(|s| *s >= 400);
+    let allowed_refusal = |status: u16| allowed.as_ref().is_none_or(|a| a.contains(&status)) && (400..600).contains(&status);
+    match want {
+        "forward" if outcome.own > 0 || seen.requests.len() != case["forwarded"].as_u64().unwrap_or(1) as usize => {
+            return Err("it should have been forwarded".to_owned());
+        }
+        "reject" => {
+            if !seen.requests.is_empty() {
+                return Err("it reached the origin".to_owned());
+            }
+            let ok = refused.is_some_and(allowed_refusal) || (outcome.statuses.is_empty() && outcome.closed);
+            if !ok || !outcome.closed {
+                return Err("it should have been refused and the connection closed".to_owned());
+            }
+        }
+        "reject-or-forward-clean" if seen.requests.is_empty() => {
+            if !(refused.is_some_and(allowed_refusal) || (outcome.statuses.is_empty() && outcome.closed)) {
+                return Err("it should have been refused or forwarded".to_owned());
+            }
+        }
+        "path-acl" => {
+            for request in &seen.requests {
+                let path = normal(&request.target);
+                if path == "/admin" || path.starts_with("/admin/") {
+                    return Err(format!("the origin got {}", request.target));
+                }
+            }
+        }
+        _ => {}
+    }
+    if case["must_close"].as_bool() == Some(true) && !outcome.closed {
+        return Err("the connection should have been closed".to_owned());
+    }
+    Ok(())
+}
+
+/// A path decoded and normalised as often as it takes, as a careless origin might.
+fn normal(target: &str) -> String {
+    let mut path = target.split('?').next().unwrap_or_default().to_owned();
+    for _ in 0..4 {
+        let bytes = path.as_bytes();
+        let mut decoded = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let code = bytes.get(at + 1..at + 3).and_then(|c| u8::from_str_radix(std::str::from_utf8(c).ok()?, 16).ok());
+            match (bytes[at], code) {
+                (b'%', Some(code)) => {
+                    decoded.push(code);
+                    at += 3;
+                }
+                (b, _) => {
+                    decoded.push(b);
+                    at += 1;
+                }
+            }
+        }
+        path = String::from_utf8_lossy(&decoded).replace('\\', "/");
+    }
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/').map(|s| s.split(';').next().unwrap_or_default()) {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    format!("/{}", segments.join("/"))
+}
+
+/// Runs `work` over all cases on a few threads, each with a gateway and an origin of its own.
+fn for_each_case(cases: &[Value], threads: usize, work: impl Fn(&Value, &Gateway, &Sink) -> Result<(), String> + Sync) {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let sink = Sink::start();
+                let gateway = gateway(sink.address);
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(why) = work(case, &gateway, &sink) {
+                        failures.lock().expect("no panic").push(format!("{} {}: {why}", text(case, "id"), text(case, "title")));
+                    }
+                    let (status, _) = process::get(gateway.address("web"), "/control");
+                    assert_eq!(status, 200, "I6: after {}", text(case, "id"));
+                    sink.take();
+                }
+                let (_, metrics) = gateway.status("/metrics");
+                assert!(metrics.contains("oxgate_panics_total 0\n"), "I9: a panic");
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no panic");
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn hostile_requests_are_refused_or_forwarded_clean() {
+    for_each_case(&cases("http1-requests.json"), 4, |case, gateway, sink| {
+        let raw = latin1(text(case, "raw"));
+        let outcome = exchange(gateway.address("web"), &raw, raw.len());
+        judge(case, &outcome, &sink.take()).map_err(|why| format!("{why}; {:?} {:?}", outcome.statuses, outcome.closed))
+    });
+}
+
+#[test]
+fn splitting_a_request_anywhere_changes_nothing() {
+    let small: Vec<Value> = cases("http1-requests.json").into_iter().filter(|c| text(c, "raw").len() < 200).collect();
+    for_each_case(&small, 8, |case, gateway, sink| {
+        let raw = latin1(text(case, "raw"));
+        // A body that never comes takes its time-out at every split.
+        let step = if text(case, "id") == "C63" { 40 } else { 1 };
+        for split in (1..raw.len()).step_by(step) {
+            let outcome = exchange(gateway.address("web"), &raw, split);
+            judge(case, &outcome, &sink.take()).map_err(|why| format!("split at {split}: {why}; {:?}", outcome.statuses))?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn hostile_responses_never_reach_the_client_as_they_are() {
+    let mut failures = Vec::new();
+    for case in cases("http1-responses.json") {
+        if let Err(why) = hostile_response(&case) {
+            failures.push(format!("{} {}: {why}", text(&case, "id"), text(&case, "title")));
+        }
+    }
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn hostile_response(case: &Value) -> Result<(), String> {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let gateway = gateway(listener.local_addr().expect("an address"));
+    let mut script = vec![Step::Expect(b"\r\n\r\n".to_vec()), Step::Send(latin1(text(case, "upstream_sends")))];
+    match text(case, "then") {
+        "close" => script.push(Step::Close),
+        "rst" => script.push(Step::Reset),
+        _ => {}
+    }
+    let origin = std::thread::spawn(move || {
+        let mut connections = Vec::new();
+        // Every request meets the same answer, on whichever connection it comes.
+        for socket in listener.incoming().map_while(Result::ok).take(8) {
+            let mut actor = Actor::new("origin");
+            let mut socket = Some(socket);
+            let script = script.clone();
+            connections.push(std::thread::spawn(move || {
+                let _ = actor.play(&script, || socket.take());
+                std::thread::sleep(Duration::from_millis(500));
+            }));
+        }
+    });
+    let (id, want) = (text(case, "id"), text(case, "want"));
+    let method = if id == "O34" { "HEAD" } else { "GET" };
+    let outcome = exchange(gateway.address("web"), format!("{method} / HTTP/1.1\r\nHost: a.test\r\n\r\n").as_bytes(), 0);
+    let answer = String::from_utf8_lossy(&outcome.bytes).into_owned();
+    let last = answer.rsplit("HTTP/1.1 ").next().unwrap_or_default().to_owned();
+    let status: u16 = last.split(' ').next().and_then(|s| s.parse().ok()).unwrap_or(0);
+    drop(gateway);
+    drop(origin);
+    let ok = match want {
+        "200" => status == 200 && answer.ends_with("ok"),
+        "502" | "5xx" | "5xx|drop" | "5xx|200one" => status == 502 && outcome.own == 1,
+        "204 no body" => status == 204 && answer.ends_with("\r\n\r\n"),
+        "200 canonical|502" => status == 502 || (status == 200 && answer.contains("\r\nContent-Length: 2\r\n") && answer.ends_with("ok")),
+        "HEAD: no body, conn not reused" => status == 200 && answer.ends_with("\r\n\r\n"),
+        "200 without X-Secret/Keep-Alive" => {
+            let lower = answer.to_ascii_lowercase();
+            status == 200 && !["x-secret", "keep-alive", "proxy-authenticate"].iter().any(|n| lower.contains(n))
+        }
+        want if want.starts_with("truncated") => {
+            let whole = answer.contains("\r\n0\r\n");
+            status == 200 && outcome.closed && !whole && (answer.ends_with("hello") || answer.ends_with("hello\r\n") || answer.ends_with("\r\n\r\n"))
+        }
+        other => return Err(format!("unknown wish {other:?}")),
+    };
+    if ok { Ok(()) } else { Err(format!("wanted {want}, got {answer:?} closed {}", outcome.closed)) }
+}
