@@ -175,6 +175,11 @@ impl Decoder {
         Err(ChunkError)
     }
 
+    /// Whether the data is over and a trailer field has begun.
+    pub fn in_trailer(&self) -> bool {
+        matches!(self.state, State::Trailer | State::TrailerLf)
+    }
+
     /// The forwardable trailer lines, each with its CRLF; complete once the body is done.
     pub fn trailers(&self) -> &[u8] {
         &self.trailers

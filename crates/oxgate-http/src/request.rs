@@ -167,6 +167,9 @@ impl Request {
         if self.method == Method::Connect {
             return Err(RequestError::Connect);
         }
+        if facts.unknown_coding {
+            return Err(RequestError::TransferCoding);
+        }
         self.framing = match (facts.chunked, facts.length) {
             (true, Some(_)) => return Err(RequestError::Framing("Content-Length and Transfer-Encoding together")),
             (true, None) if self.http10 => return Err(RequestError::Framing("Transfer-Encoding in HTTP/1.0")),
@@ -388,6 +391,8 @@ struct Facts {
     length: Option<u64>,
     rewrite_length: bool,
     chunked: bool,
+    /// A transfer coding other than chunked.
+    unknown_coding: bool,
     close: bool,
     keep_alive: bool,
     upgrade: bool,
@@ -429,7 +434,7 @@ impl Facts {
                     return Err(RequestError::Framing("Transfer-Encoding is repeated"));
                 }
                 if !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(RequestError::TransferCoding);
+                    self.unknown_coding = true;
                 }
                 self.chunked = true;
             }

@@ -257,6 +257,8 @@ impl Upload {
             ProxyError::TotalTimeout
         } else if self.state != UploadState::Running || self.pump.waits_for_sink() || self.pump.source_ended() {
             ProxyError::ResponseTimeout
+        } else if self.pump.lacks_end() {
+            ProxyError::BadBody
         } else {
             ProxyError::BodyTimeout
         }

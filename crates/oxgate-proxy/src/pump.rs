@@ -71,6 +71,11 @@ impl Pump {
         self.staged_sent < self.staged.len() || !self.unsent.is_empty()
     }
 
+    /// Whether all data has come and what follows is the unfinished line of a trailer field.
+    pub(crate) fn lacks_end(&self) -> bool {
+        matches!(&self.coding, Coding::Chunked(decoder) if decoder.in_trailer())
+    }
+
     /// Moves what can be moved; ready once everything was handed to the sink.
     ///
     /// A source that closes ends a close-delimited body and breaks every other.

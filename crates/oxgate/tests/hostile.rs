@@ -132,7 +132,9 @@ fn judge(case: &Value, outcome: &Outcome, seen: &Seen) -> Result<(), String> {
                 return Err("it reached the origin".to_owned());
             }
             let ok = refused.is_some_and(allowed_refusal) || (outcome.statuses.is_empty() && outcome.closed);
-            if !ok || !outcome.closed {
+            // A path is refused without doubt about where the next request starts.
+            let path_alone = String::from_utf8_lossy(&outcome.bytes).contains("\"bad_path\"");
+            if !ok || !(outcome.closed || path_alone) {
                 return Err("it should have been refused and the connection closed".to_owned());
             }
         }
