@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A histogram of latencies.
 #[derive(Clone, Debug)]
-pub struct Latencies {
+pub(crate) struct Latencies {
     buckets: Vec<u64>,
     count: u64,
 }
@@ -19,7 +19,7 @@ impl Default for Latencies {
 
 impl Latencies {
     /// Counts one.
-    pub fn add(&mut self, latency: Duration) {
+    pub(crate) fn add(&mut self, latency: Duration) {
         let ns = latency.as_nanos().max(1) as f64;
         let bucket = ((ns.log2() * PER_DOUBLING) as usize).min(self.buckets.len() - 1);
         self.buckets[bucket] += 1;
@@ -27,7 +27,7 @@ impl Latencies {
     }
 
     /// The latency that this share of all stays under, in microseconds.
-    pub fn quantile(&self, share: f64) -> f64 {
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
         let mut left = (self.count as f64 * share).ceil() as u64;
         for (bucket, n) in self.buckets.iter().enumerate() {
             if left <= *n {

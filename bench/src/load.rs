@@ -10,34 +10,34 @@ use std::time::{Duration, Instant};
 
 /// What to send, and for how long.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The server.
-    pub target: SocketAddr,
+    pub(crate) target: SocketAddr,
     /// Connections kept busy.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// How long.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
     /// Stop after this many requests, however much time is left.
-    pub most: u64,
+    pub(crate) most: u64,
     /// Requests per second; `None` sends the next one as soon as the last is answered.
-    pub rate: Option<u64>,
+    pub(crate) rate: Option<u64>,
     /// Request path.
-    pub path: String,
+    pub(crate) path: String,
     /// Bytes of a request body; 0 is a GET.
-    pub upload: usize,
+    pub(crate) upload: usize,
 }
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Whole answers.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Connections that failed or answered badly.
-    pub errors: u64,
+    pub(crate) errors: u64,
     /// The time it took.
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// From the time a request was due to its whole answer.
-    pub latencies: Latencies,
+    pub(crate) latencies: Latencies,
 }
 
 struct Connection {
@@ -50,7 +50,7 @@ struct Connection {
 }
 
 /// Runs a plan.
-pub fn run(plan: &Plan) -> io::Result<Outcome> {
+pub(crate) fn run(plan: &Plan) -> io::Result<Outcome> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let request = request(plan);
@@ -191,8 +191,13 @@ impl Connection {
 }
 
 fn content_length(head: &[u8]) -> usize {
-    let name = memchr::memmem::find(head, b"ontent-").filter(|at| head[*at..].to_ascii_lowercase().starts_with(b"ontent-length"));
+    let name = memchr::memmem::find(head, b"ontent-")
+        .filter(|at| head[*at..].to_ascii_lowercase().starts_with(b"ontent-length"));
     let at = name.or_else(|| memchr::memmem::find(&head.to_ascii_lowercase(), b"ontent-length"));
     let digits = at.map(|at| &head[at + 14..]).unwrap_or_default();
-    digits.iter().skip_while(|b| **b == b' ').take_while(|b| b.is_ascii_digit()).fold(0, |n, b| n * 10 + usize::from(b - b'0'))
+    digits
+        .iter()
+        .skip_while(|b| **b == b' ')
+        .take_while(|b| b.is_ascii_digit())
+        .fold(0, |n, b| n * 10 + usize::from(b - b'0'))
 }

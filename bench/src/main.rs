@@ -1,9 +1,11 @@
 //! Load runs against rivals. `bench run` does them all; the other commands are its parts.
 
+mod chart;
 mod latency;
 mod load;
 mod origin;
 mod relay;
+mod run;
 
 use std::time::Duration;
 
@@ -33,6 +35,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 outcome.latencies.quantile(0.99),
                 outcome.latencies.quantile(0.999)
             );
+        }
+        "run" => {
+            let option = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
+            let smoke = args.iter().any(|a| a == "--smoke");
+            run::run(&run::Options {
+                oxgate: option("--oxgate").ok_or("--oxgate FILE is missing")?.into(),
+                out: option("--out").map(Into::into),
+                rounds: option("--rounds").and_then(|n| n.parse().ok()).unwrap_or(if smoke { 1 } else { 7 }),
+                seconds: option("--seconds").and_then(|n| n.parse().ok()).unwrap_or(if smoke { 0.3 } else { 2.0 }),
+                all: !smoke,
+            })?;
         }
         other => return Err(format!("unknown command `{other}`: origin ADDR | relay ADDR TO | load ADDR CONNECTIONS SECONDS [PATH [UPLOAD [RATE [MOST]]]] | run").into()),
     }

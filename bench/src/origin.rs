@@ -20,7 +20,7 @@ struct Client {
 }
 
 /// Serves for ever.
-pub fn run(address: SocketAddr) -> io::Result<()> {
+pub(crate) fn run(address: SocketAddr) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut listener = TcpListener::bind(address)?;
     poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;

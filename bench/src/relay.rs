@@ -12,7 +12,7 @@ struct Side {
 }
 
 /// Relays for ever: a connection to `to` for each one accepted.
-pub fn run(address: SocketAddr, to: SocketAddr) -> io::Result<()> {
+pub(crate) fn run(address: SocketAddr, to: SocketAddr) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut listener = TcpListener::bind(address)?;
     poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
@@ -32,7 +32,11 @@ pub fn run(address: SocketAddr, to: SocketAddr) -> io::Result<()> {
                     });
                     for (i, mut socket) in [client, TcpStream::connect(to)?].into_iter().enumerate() {
                         socket.set_nodelay(true)?;
-                        poll.registry().register(&mut socket, Token(pair + i), Interest::READABLE | Interest::WRITABLE)?;
+                        poll.registry().register(
+                            &mut socket,
+                            Token(pair + i),
+                            Interest::READABLE | Interest::WRITABLE,
+                        )?;
                         sides[pair + i] = Some(Side { socket, unsent: Vec::new() });
                     }
                 }
@@ -55,7 +59,9 @@ fn relay(sides: &mut [Option<Side>], from: usize, buffer: &mut [u8]) -> bool {
         while !to.unsent.is_empty() {
             match to.socket.write(&to.unsent) {
                 Ok(n) => drop(to.unsent.drain(..n)),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::NotConnected => return true,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::NotConnected => {
+                    return true;
+                }
                 Err(_) => return false,
             }
         }

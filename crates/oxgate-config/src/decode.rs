@@ -130,7 +130,12 @@ impl<'n> Fields<'n> {
     }
 
     /// The value of a key that may be left out.
-    pub fn optional<T: Decode>(&mut self, key: &str, diagnostics: &mut Diagnostics, default: impl FnOnce() -> T) -> Option<T> {
+    pub fn optional<T: Decode>(
+        &mut self,
+        key: &str,
+        diagnostics: &mut Diagnostics,
+        default: impl FnOnce() -> T,
+    ) -> Option<T> {
         match self.get(key) {
             // A mistake is noted; the default lets the search for more go on.
             Some(node) => T::decode(node, diagnostics).or_else(|| Some(default())),
@@ -190,7 +195,12 @@ pub fn text<'n>(what: &str, node: &'n Node, diagnostics: &mut Diagnostics) -> Op
 }
 
 /// Reads a scalar by a function whose error is the end of a sentence.
-pub fn parsed<T>(what: &str, node: &Node, diagnostics: &mut Diagnostics, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+pub fn parsed<T>(
+    what: &str,
+    node: &Node,
+    diagnostics: &mut Diagnostics,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
     let text = text(what, node, diagnostics)?;
     match parse(text) {
         Ok(value) => Some(value),
@@ -497,7 +507,8 @@ impl Decode for Bytes {
     fn encode(&self) -> Json {
         let n = self.0;
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")];
-        let (unit, name) = units.into_iter().find(|(unit, _)| n >= *unit && n % unit == 0).unwrap_or((1, "B"));
+        let (unit, name) =
+            units.into_iter().find(|(unit, _)| n >= *unit && n.is_multiple_of(*unit)).unwrap_or((1, "B"));
         format!("{}{name}", n / unit).into()
     }
 }
@@ -549,7 +560,10 @@ impl Decode for Share {
     fn decode(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
         parsed("a percentage", node, diagnostics, |text| {
             let number = text.strip_suffix('%').and_then(|n| n.parse::<f64>().ok());
-            number.filter(|n| (0.0..=100.0).contains(n)).map(|n| Share(n / 100.0)).ok_or("is not a percentage from `0%` to `100%`".to_owned())
+            number
+                .filter(|n| (0.0..=100.0).contains(n))
+                .map(|n| Share(n / 100.0))
+                .ok_or("is not a percentage from `0%` to `100%`".to_owned())
         })
     }
 

@@ -484,7 +484,9 @@ document! {
 impl Decode for EndpointDoc {
     fn decode(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
         match &node.value {
-            Value::Map(_) => EndpointMapDoc::decode(node, diagnostics).map(|d| EndpointDoc { url: d.url, weight: d.weight }),
+            Value::Map(_) => {
+                EndpointMapDoc::decode(node, diagnostics).map(|d| EndpointDoc { url: d.url, weight: d.weight })
+            }
             _ => UrlDoc::decode(node, diagnostics).map(|url| EndpointDoc { url, weight: 1 }),
         }
     }
@@ -588,7 +590,13 @@ impl Decode for MatchDoc {
             let host = (start > 0).then(|| HostPattern::parse(&text[..start])).transpose()?;
             Ok((host.into_iter().collect(), PathPattern::parse(&text[start..])?))
         })?;
-        Some(MatchDoc(MatchMapDoc { hosts, path, methods: Vec::new(), headers: Named::default(), query: Named::default() }))
+        Some(MatchDoc(MatchMapDoc {
+            hosts,
+            path,
+            methods: Vec::new(),
+            headers: Named::default(),
+            query: Named::default(),
+        }))
     }
 
     fn schema() -> Json {

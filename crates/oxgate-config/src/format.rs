@@ -70,14 +70,19 @@ impl Yaml<'_> {
         Place { source: Arc::clone(self.source), span }
     }
 
-    fn next<'i>(&self, parser: &mut Parser<'i, saphyr_parser::StrInput<'i>>) -> Result<(Event<'i>, Range<usize>), Diagnostic> {
+    fn next<'i>(
+        &self,
+        parser: &mut Parser<'i, saphyr_parser::StrInput<'i>>,
+    ) -> Result<(Event<'i>, Range<usize>), Diagnostic> {
         match parser.next_event() {
             Some(Ok((event, span))) => Ok((event, self.range(span))),
             Some(Err(error)) => {
                 let at = self.offset(error.marker().index());
                 Err(Diagnostic::at(&self.place(at..at), format!("the file is not valid: {}", error.info())))
             }
-            None => Err(Diagnostic::at(&self.place(self.source.text.len()..self.source.text.len()), "the file ends early")),
+            None => {
+                Err(Diagnostic::at(&self.place(self.source.text.len()..self.source.text.len()), "the file ends early"))
+            }
         }
     }
 
@@ -130,7 +135,8 @@ impl Yaml<'_> {
             }
             Event::Alias(anchor) => {
                 let node = self.anchors.get(&anchor).cloned();
-                let node = node.ok_or_else(|| Diagnostic::at(&self.place(span.clone()), "the alias stands for nothing"))?;
+                let node =
+                    node.ok_or_else(|| Diagnostic::at(&self.place(span.clone()), "the alias stands for nothing"))?;
                 self.nodes += count(&node);
                 return Ok(node);
             }
@@ -155,7 +161,10 @@ fn count(node: &Node) -> usize {
 fn parse_toml(source: &Arc<Source>) -> Result<Node, Diagnostic> {
     let table = DeTable::parse(&source.text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        Diagnostic::at(&Place { source: Arc::clone(source), span }, format!("the file is not valid: {}", error.message()))
+        Diagnostic::at(
+            &Place { source: Arc::clone(source), span },
+            format!("the file is not valid: {}", error.message()),
+        )
     })?;
     Ok(toml_table(source, table.get_ref(), table.span()))
 }

@@ -18,7 +18,10 @@ use std::time::Duration;
 /// Reads a tree as a document; every mistake is noted.
 pub fn document(root: &Node, diagnostics: &mut Diagnostics) -> Option<Document> {
     if matches!(root.value, Value::Null) {
-        diagnostics.push(Diagnostic::at(&root.place, "the configuration is empty").help("the smallest one has `version: 1` and a route"));
+        diagnostics.push(
+            Diagnostic::at(&root.place, "the configuration is empty")
+                .help("the smallest one has `version: 1` and a route"),
+        );
         return None;
     }
     Document::decode(root, diagnostics)
@@ -26,7 +29,13 @@ pub fn document(root: &Node, diagnostics: &mut Diagnostics) -> Option<Document> 
 
 /// Resolves a document. Mistakes are noted; what is given back is of use only when there are none.
 pub fn resolve(document: &Document, diagnostics: &mut Diagnostics) -> Resolved {
-    let mut resolver = Resolver { document, diagnostics, resolved: Resolved::default(), upstreams: HashMap::new(), names: Names::default() };
+    let mut resolver = Resolver {
+        document,
+        diagnostics,
+        resolved: Resolved::default(),
+        upstreams: HashMap::new(),
+        names: Names::default(),
+    };
     if document.version.value != 1 {
         let place = &document.version.node.place;
         resolver.diagnostics.push(Diagnostic::at(place, "the only version of the format is 1"));
@@ -84,7 +93,11 @@ impl Resolver<'_> {
                 let message = format!("the listeners `{}` and `{}` have the same address", same.name, key.text);
                 self.diagnostics.push(Diagnostic::at(&key.place, message));
             }
-            self.resolved.listeners.push(Listener { name: key.text.as_str().into(), address: doc.address.clone(), limits });
+            self.resolved.listeners.push(Listener {
+                name: key.text.as_str().into(),
+                address: doc.address.clone(),
+                limits,
+            });
         }
         if self.resolved.listeners.is_empty() {
             self.resolved.listeners.extend(default_listener());
@@ -117,7 +130,8 @@ impl Resolver<'_> {
 
     fn upstream(&mut self, name: &str, doc: &UpstreamDoc) {
         if doc.endpoints.value.is_empty() {
-            self.diagnostics.push(Diagnostic::at(&doc.endpoints.node.place, format!("the upstream `{name}` has no endpoint")));
+            self.diagnostics
+                .push(Diagnostic::at(&doc.endpoints.node.place, format!("the upstream `{name}` has no endpoint")));
         }
         if !doc.endpoints.value.is_empty() && doc.endpoints.value.iter().all(|e| e.weight == 0) {
             self.diagnostics.push(Diagnostic::at(&doc.endpoints.node.place, "every endpoint has the weight 0"));
@@ -158,7 +172,8 @@ impl Resolver<'_> {
 
     fn route(&mut self, name: &str, place: &Place, doc: &At<RouteDoc>) {
         let RouteDoc { matching, policies, to, fallback, timeouts, path_policy } = &doc.value;
-        let named: Vec<(String, _)> = matching.0.headers.entries.iter().map(|(k, c)| (k.text.to_ascii_lowercase(), c.clone())).collect();
+        let named: Vec<(String, _)> =
+            matching.0.headers.entries.iter().map(|(k, c)| (k.text.to_ascii_lowercase(), c.clone())).collect();
         for (key, _) in &matching.0.headers.entries {
             if !oxgate_http::token::is_token(key.text.as_bytes()) {
                 self.diagnostics.push(Diagnostic::at(&key.place, format!("`{}` is not a field name", key.text)));
@@ -175,7 +190,10 @@ impl Resolver<'_> {
         };
         let Some(action) = self.action(to, &matching) else { return };
         if let (Some(_), Action::Respond(_) | Action::Redirect(_)) = (fallback, &action) {
-            self.diagnostics.push(Diagnostic::at(place, format!("the fallback of `{name}` can never be used: the route asks no upstream")));
+            self.diagnostics.push(Diagnostic::at(
+                place,
+                format!("the fallback of `{name}` can never be used: the route asks no upstream"),
+            ));
         }
         let fallback = fallback.as_ref().map(|f| self.respond(&f.respond));
         self.resolved.routes.push(Route {
@@ -203,7 +221,9 @@ impl Resolver<'_> {
                         let near = nearest(name, self.document.policies.names());
                         self.diagnostics.push(match near {
                             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-                            None => diagnostic.help("policies are defined under `policies`, or written in place as `{ kind: { … } }`"),
+                            None => diagnostic.help(
+                                "policies are defined under `policies`, or written in place as `{ kind: { … } }`",
+                            ),
                         });
                     }
                 },
@@ -234,7 +254,12 @@ impl Resolver<'_> {
                 }
                 let arms: Vec<_> = arms
                     .iter()
-                    .map(|a| Some(Split { upstream: self.find_upstream(&a.upstream.value, &a.upstream.node.place)?, weight: a.weight }))
+                    .map(|a| {
+                        Some(Split {
+                            upstream: self.find_upstream(&a.upstream.value, &a.upstream.node.place)?,
+                            weight: a.weight,
+                        })
+                    })
                     .collect();
                 arms.into_iter().collect::<Option<_>>().map(Action::Proxy)
             }
@@ -250,7 +275,8 @@ impl Resolver<'_> {
             if !oxgate_http::token::is_token(name) {
                 self.diagnostics.push(Diagnostic::at(&key.place, format!("`{}` is not a field name", key.text)));
             } else if id.hop_by_hop() || id == oxgate_http::Name::ContentLength {
-                self.diagnostics.push(Diagnostic::at(&key.place, format!("`{}` is set by the gateway itself", key.text)));
+                self.diagnostics
+                    .push(Diagnostic::at(&key.place, format!("`{}` is set by the gateway itself", key.text)));
             }
         }
         Respond {
@@ -263,7 +289,8 @@ impl Resolver<'_> {
     fn redirect(&mut self, doc: &RedirectDoc, matching: &Match) -> Redirect {
         let status = doc.status.value.0;
         if !matches!(status, 301 | 302 | 303 | 307 | 308) {
-            self.diagnostics.push(Diagnostic::at(&doc.status.node.place, "a redirect has the status 301, 302, 303, 307 or 308"));
+            self.diagnostics
+                .push(Diagnostic::at(&doc.status.node.place, "a redirect has the status 301, 302, 303, 307 or 308"));
         }
         if let Some(path) = &doc.path {
             for name in unknown_names(&path.value.0, matching) {
@@ -308,7 +335,8 @@ fn identity(matching: &Match) -> Vec<String> {
     }
     let mut methods = methods.clone();
     methods.sort();
-    let mut conditions: Vec<String> = headers.iter().map(|c| format!("h{c:?}")).chain(query.iter().map(|c| format!("q{c:?}"))).collect();
+    let mut conditions: Vec<String> =
+        headers.iter().map(|c| format!("h{c:?}")).chain(query.iter().map(|c| format!("q{c:?}"))).collect();
     conditions.sort();
     let rest = format!("{shape}{methods:?}{conditions:?}");
     match hosts.is_empty() {

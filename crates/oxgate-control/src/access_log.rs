@@ -132,7 +132,9 @@ impl Open {
             return false;
         }
         self.checked = Instant::now();
-        self.inode.as_ref().is_some_and(|(path, inode)| std::fs::metadata(path).map_or(true, |meta| meta.ino() != *inode))
+        self.inode
+            .as_ref()
+            .is_some_and(|(path, inode)| std::fs::metadata(path).map_or(true, |meta| meta.ino() != *inode))
     }
 }
 
@@ -158,7 +160,12 @@ fn write_line(record: &Record<'_>, out: &mut Vec<u8>) {
         "request_id": text(record.request_id),
     });
     if let Some(line) = line.as_object_mut() {
-        for (key, bytes) in [("route", record.route), ("upstream", record.upstream), ("endpoint", record.endpoint), ("user_agent", record.user_agent)] {
+        for (key, bytes) in [
+            ("route", record.route),
+            ("upstream", record.upstream),
+            ("endpoint", record.endpoint),
+            ("user_agent", record.user_agent),
+        ] {
             if !bytes.is_empty() {
                 line.insert(key.to_owned(), text(bytes));
             }
@@ -191,7 +198,13 @@ mod tests {
     #[test]
     fn lines_are_valid_json_whatever_the_bytes() {
         let mut out = Vec::new();
-        let record = Record { time_us: 1_709_164_800_123_000, method: b"G\"\xff", path: b"/\n", status: 200, ..Record::default() };
+        let record = Record {
+            time_us: 1_709_164_800_123_000,
+            method: b"G\"\xff",
+            path: b"/\n",
+            status: 200,
+            ..Record::default()
+        };
         write_line(&record, &mut out);
         let line: Value = serde_json::from_slice(&out).expect("JSON");
         assert_eq!(line["time"], "2024-02-29T00:00:00.123Z");

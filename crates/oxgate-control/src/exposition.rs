@@ -1,7 +1,9 @@
 //! Numbers in the Prometheus text format, summed over the workers.
 
 use crate::status::Status;
-use oxgate_telemetry::{Buckets, Counter, LATENCY_BOUNDS_US, Reason, RouteMetrics, Table, UpstreamMetrics, WorkerMetrics};
+use oxgate_telemetry::{
+    Buckets, Counter, LATENCY_BOUNDS_US, Reason, RouteMetrics, Table, UpstreamMetrics, WorkerMetrics,
+};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -46,7 +48,10 @@ impl Page {
 }
 
 /// All tables of the workers, by name.
-fn by_name<T: Default>(workers: &[Arc<WorkerMetrics>], table: impl Fn(&WorkerMetrics) -> &Table<T>) -> BTreeMap<Arc<str>, Vec<Arc<T>>> {
+fn by_name<T: Default>(
+    workers: &[Arc<WorkerMetrics>],
+    table: impl Fn(&WorkerMetrics) -> &Table<T>,
+) -> BTreeMap<Arc<str>, Vec<Arc<T>>> {
     let mut joined: BTreeMap<Arc<str>, Vec<Arc<T>>> = BTreeMap::new();
     for (name, numbers) in workers.iter().flat_map(|w| table(w).entries()) {
         joined.entry(name).or_default().push(numbers);
@@ -57,23 +62,66 @@ fn by_name<T: Default>(workers: &[Arc<WorkerMetrics>], table: impl Fn(&WorkerMet
 pub(crate) fn render(workers: &[Arc<WorkerMetrics>], status: &Status) -> String {
     let mut page = Page(String::with_capacity(16 * 1024));
     let sum = |of: fn(&WorkerMetrics) -> &Counter| workers.iter().map(|w| of(w).value()).sum::<u64>();
-    page.single("oxgate_config_revision", "gauge", "Which configuration is in force, counted from the start.", status.revision.load(Relaxed));
+    page.single(
+        "oxgate_config_revision",
+        "gauge",
+        "Which configuration is in force, counted from the start.",
+        status.revision.load(Relaxed),
+    );
     page.single("oxgate_config_rejected_total", "counter", "Configurations refused.", status.rejected.load(Relaxed));
-    page.single("oxgate_config_newest_rejected", "gauge", "1 while the newest configuration is not the one in force.", u64::from(status.rejection().is_some()));
-    page.single("oxgate_config_applied_timestamp_seconds", "gauge", "When the configuration in force was taken.", status.applied_at.load(Relaxed));
+    page.single(
+        "oxgate_config_newest_rejected",
+        "gauge",
+        "1 while the newest configuration is not the one in force.",
+        u64::from(status.rejection().is_some()),
+    );
+    page.single(
+        "oxgate_config_applied_timestamp_seconds",
+        "gauge",
+        "When the configuration in force was taken.",
+        status.applied_at.load(Relaxed),
+    );
     page.single("oxgate_connections_accepted_total", "counter", "Client connections accepted.", sum(|w| &w.accepted));
     page.single("oxgate_connections", "gauge", "Client connections open.", sum(|w| &w.connections));
-    page.single("oxgate_connections_handed_over_total", "counter", "Client connections handed to a worker with fewer.", sum(|w| &w.handed_over));
-    page.single("oxgate_accept_errors_total", "counter", "Times that accepting failed for want of descriptors or memory.", sum(|w| &w.accept_errors));
+    page.single(
+        "oxgate_connections_handed_over_total",
+        "counter",
+        "Client connections handed to a worker with fewer.",
+        sum(|w| &w.handed_over),
+    );
+    page.single(
+        "oxgate_accept_errors_total",
+        "counter",
+        "Times that accepting failed for want of descriptors or memory.",
+        sum(|w| &w.accept_errors),
+    );
     page.single("oxgate_tunnels", "gauge", "Upgraded connections open.", sum(|w| &w.tunnels));
     page.single("oxgate_panics_total", "counter", "Connections ended by a fault of the gateway.", sum(|w| &w.panics));
-    page.single("oxgate_log_dropped_total", "counter", "Access log records dropped because the writer fell behind.", sum(|w| &w.log_dropped));
-    page.single("oxgate_log_lost_total", "counter", "Access log lines that could not be written.", status.log_lost.load(Relaxed));
-    page.head("oxgate_worker_heartbeat_seconds_total", "counter", "Seconds that a worker's loop has turned; one that stands still hangs.");
+    page.single(
+        "oxgate_log_dropped_total",
+        "counter",
+        "Access log records dropped because the writer fell behind.",
+        sum(|w| &w.log_dropped),
+    );
+    page.single(
+        "oxgate_log_lost_total",
+        "counter",
+        "Access log lines that could not be written.",
+        status.log_lost.load(Relaxed),
+    );
+    page.head(
+        "oxgate_worker_heartbeat_seconds_total",
+        "counter",
+        "Seconds that a worker's loop has turned; one that stands still hangs.",
+    );
     for (id, worker) in workers.iter().enumerate() {
         page.sample("oxgate_worker_heartbeat_seconds_total", &[("worker", &id.to_string())], worker.heartbeat.value());
     }
-    page.head("oxgate_answers_by_reason_total", "counter", "Exchanges that the gateway answered itself or that ended early.");
+    page.head(
+        "oxgate_answers_by_reason_total",
+        "counter",
+        "Exchanges that the gateway answered itself or that ended early.",
+    );
     for reason in Reason::ALL {
         let n: u64 = workers.iter().map(|w| w.reasons.of(*reason).value()).sum();
         page.sample("oxgate_answers_by_reason_total", &[("reason", reason.text())], n);
@@ -97,7 +145,8 @@ fn routes(page: &mut Page, routes: &BTreeMap<Arc<str>, Vec<Arc<RouteMetrics>>>) 
         let parts: Vec<&Buckets> = parts.iter().map(|p| &p.duration).collect();
         page.histogram("oxgate_request_duration_seconds", ("route", route), &parts);
     }
-    let bytes: [(&str, &str, fn(&RouteMetrics) -> &Counter); 2] = [
+    type Of = fn(&RouteMetrics) -> &Counter;
+    let bytes: [(&str, &str, Of); 2] = [
         ("oxgate_request_body_bytes_total", "Body bytes from clients.", |r| &r.bytes_in),
         ("oxgate_response_body_bytes_total", "Body bytes to clients.", |r| &r.bytes_out),
     ];
@@ -115,8 +164,12 @@ fn upstreams(page: &mut Page, upstreams: &BTreeMap<Arc<str>, Vec<Arc<UpstreamMet
         ("oxgate_upstream_requests_total", "counter", "Requests sent, each attempt counted.", |u| &u.requests),
         ("oxgate_upstream_retries_total", "counter", "Attempts after the first.", |u| &u.retries),
         ("oxgate_upstream_connects_total", "counter", "Connections opened.", |u| &u.connects),
-        ("oxgate_upstream_connect_failures_total", "counter", "Connections that could not be opened.", |u| &u.connect_failures),
-        ("oxgate_upstream_stale_connections_total", "counter", "Idle connections found closed or too old.", |u| &u.stale),
+        ("oxgate_upstream_connect_failures_total", "counter", "Connections that could not be opened.", |u| {
+            &u.connect_failures
+        }),
+        ("oxgate_upstream_stale_connections_total", "counter", "Idle connections found closed or too old.", |u| {
+            &u.stale
+        }),
         ("oxgate_upstream_connections", "gauge", "Connections open.", |u| &u.connections),
         ("oxgate_upstream_pending", "gauge", "Requests waiting for a connection.", |u| &u.pending),
     ];

@@ -90,4 +90,3 @@ async fn keep_resolved(client: TokioResolver, name: String, sinks: Vec<Sink>) {
         tokio::time::sleep(wait).await;
     }
 }
-

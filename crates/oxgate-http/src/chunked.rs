@@ -272,10 +272,25 @@ mod tests {
     #[test]
     fn refuses_every_other_spelling() {
         for coded in [
-            "0x5\r\nhello\r\n0\r\n\r\n", "+5\r\nhello\r\n0\r\n\r\n", "-1\r\n", " 5\r\nhello\r\n0\r\n\r\n", "5 \r\nhello\r\n0\r\n\r\n",
-            "10000000000000005\r\n", "5\nhello\r\n0\r\n\r\n", "5\r\nhello\n0\r\n\r\n", "5;a\nxx\r\nhello\r\n0\r\n\r\n", "0\r\nXX\r\n\r\n",
-            "5zz\r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\n\n", "\r\n", ";x\r\n", "5\r\nhelloXX0\r\n\r\n", "0\r\nA b: c\r\n\r\n", "0\r\nA: \0\r\n\r\n",
-            "5;\rx\r\nhello\r\n0\r\n\r\n", "0\r\n X: y\r\n\r\n",
+            "0x5\r\nhello\r\n0\r\n\r\n",
+            "+5\r\nhello\r\n0\r\n\r\n",
+            "-1\r\n",
+            " 5\r\nhello\r\n0\r\n\r\n",
+            "5 \r\nhello\r\n0\r\n\r\n",
+            "10000000000000005\r\n",
+            "5\nhello\r\n0\r\n\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "5;a\nxx\r\nhello\r\n0\r\n\r\n",
+            "0\r\nXX\r\n\r\n",
+            "5zz\r\nhello\r\n0\r\n\r\n",
+            "5\r\nhello\r\n0\n\n",
+            "\r\n",
+            ";x\r\n",
+            "5\r\nhelloXX0\r\n\r\n",
+            "0\r\nA b: c\r\n\r\n",
+            "0\r\nA: \0\r\n\r\n",
+            "5;\rx\r\nhello\r\n0\r\n\r\n",
+            "0\r\n X: y\r\n\r\n",
         ] {
             assert_eq!(decode(coded.as_bytes(), &[coded.len()]), Err(ChunkError), "{coded:?}");
             assert_eq!(decode(coded.as_bytes(), &[1]), Err(ChunkError), "{coded:?} byte by byte");

@@ -80,9 +80,15 @@ mod tests {
     #[test]
     fn walks_from_the_right_past_trusted_proxies() {
         assert_eq!(client(&[("X-Forwarded-For", "1.1.1.1, 2.2.2.2")], "10.0.0.1"), "2.2.2.2");
-        assert_eq!(client(&[("X-Forwarded-For", "1.1.1.1, 2.2.2.2"), ("X-Forwarded-For", "10.0.0.9:80")], "10.0.0.1"), "2.2.2.2");
+        assert_eq!(
+            client(&[("X-Forwarded-For", "1.1.1.1, 2.2.2.2"), ("X-Forwarded-For", "10.0.0.9:80")], "10.0.0.1"),
+            "2.2.2.2"
+        );
         assert_eq!(client(&[("X-Forwarded-For", "1.1.1.1, unknown, 10.0.0.2")], "10.0.0.1"), "10.0.0.2");
-        assert_eq!(client(&[("Forwarded", "for=1.1.1.1, for=\"[2001:db8::1]:99\";proto=https")], "10.0.0.1"), "2001:db8::1");
+        assert_eq!(
+            client(&[("Forwarded", "for=1.1.1.1, for=\"[2001:db8::1]:99\";proto=https")], "10.0.0.1"),
+            "2001:db8::1"
+        );
         assert_eq!(client(&[("Forwarded", "for=_x;host=evil")], "10.0.0.1"), "10.0.0.1");
         assert_eq!(client(&[], "10.0.0.1"), "10.0.0.1");
     }

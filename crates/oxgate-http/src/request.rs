@@ -140,7 +140,12 @@ impl Request {
     /// Puts every field in the index and collects what decides framing and persistence; `None` while
     /// the head is incomplete.
     #[inline]
-    fn index_fields(&mut self, received: &[u8], mut at: usize, limits: &HeadLimits) -> Result<Option<(Facts, usize)>, RequestError> {
+    fn index_fields(
+        &mut self,
+        received: &[u8],
+        mut at: usize,
+        limits: &HeadLimits,
+    ) -> Result<Option<(Facts, usize)>, RequestError> {
         let mut facts = Facts::default();
         let mut left = limits.fields;
         loop {
@@ -179,7 +184,8 @@ impl Request {
         };
         self.persistent = !facts.close && (!self.http10 || facts.keep_alive);
         self.expects_continue = facts.expects_continue && !self.http10;
-        if facts.upgrade && facts.upgrade_option && self.method == Method::Get && !self.http10 && self.framing.is_none() {
+        if facts.upgrade && facts.upgrade_option && self.method == Method::Get && !self.http10 && self.framing.is_none()
+        {
             self.upgrade = Some(Upgrade::Websocket);
         }
         match facts.host {
@@ -579,7 +585,11 @@ mod tests {
 
     #[test]
     fn refuses_lines_without_cr() {
-        for text in ["GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\n"] {
+        for text in [
+            "GET / HTTP/1.1\nHost: a\n\n",
+            "GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\n",
+        ] {
             assert!(matches!(parse(text), Err(RequestError::Syntax(_))), "{text:?}");
         }
     }

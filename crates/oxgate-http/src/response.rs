@@ -174,7 +174,12 @@ impl Response {
     pub fn write_head(&self, framing: Framing, connection: Option<&str>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 ");
         let status = self.status;
-        out.extend_from_slice(&[b'0' + (status / 100) as u8, b'0' + (status / 10 % 10) as u8, b'0' + (status % 10) as u8, b' ']);
+        out.extend_from_slice(&[
+            b'0' + (status / 100) as u8,
+            b'0' + (status / 10 % 10) as u8,
+            b'0' + (status % 10) as u8,
+            b' ',
+        ]);
         if self.reason.is_empty() {
             out.extend_from_slice(reason_phrase(status).as_bytes());
         } else {
@@ -265,7 +270,8 @@ mod tests {
 
     #[test]
     fn passes_on_what_came_without_hop_by_hop_fields() {
-        let text = "HTTP/1.1 200 Fine\r\nConnection: X-S\r\nX-S: 1\r\nKeep-Alive: 5\r\nContent-Length: 2\r\nX-A: b\r\n\r\n";
+        let text =
+            "HTTP/1.1 200 Fine\r\nConnection: X-S\r\nX-S: 1\r\nKeep-Alive: 5\r\nContent-Length: 2\r\nX-A: b\r\n\r\n";
         assert_eq!(written(text), "HTTP/1.1 200 Fine\r\nContent-Length: 2\r\nX-A: b\r\n\r\n");
     }
 
@@ -281,7 +287,10 @@ mod tests {
         assert_eq!(framing("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::Head), Ok((Framing::None, true)));
         assert_eq!(framing("HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n", Method::Get), Ok((Framing::None, false)));
         assert_eq!(framing("HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\n", Method::Get), Ok((Framing::None, true)));
-        assert_eq!(framing("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", Method::Get), Ok((Framing::Length(5), false)));
+        assert_eq!(
+            framing("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", Method::Get),
+            Ok((Framing::Length(5), false))
+        );
         for text in [
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
@@ -291,7 +300,12 @@ mod tests {
         ] {
             assert_eq!(framing(text, Method::Get), Err(ResponseError::Framing), "{text:?}");
         }
-        for text in ["HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 99 X\r\n\r\n", "HTTP/1.1 200 OK\r\nX-A: a\rb\r\n\r\n", "\x16\x03\x01 x\r\n\r\n"] {
+        for text in [
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 99 X\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX-A: a\rb\r\n\r\n",
+            "\x16\x03\x01 x\r\n\r\n",
+        ] {
             assert_eq!(framing(text, Method::Get), Err(ResponseError::Syntax), "{text:?}");
         }
     }

@@ -13,7 +13,8 @@ pub(crate) static TCHARS: [bool; 256] = {
     let mut table = [false; 256];
     let mut b = 0x21;
     while b < 0x7f {
-        let separator = matches!(b as u8, b'"' | b'(' | b')' | b',' | b'/' | b':'..=b'@' | b'[' | b'\\' | b']' | b'{' | b'}');
+        let separator =
+            matches!(b as u8, b'"' | b'(' | b')' | b',' | b'/' | b':'..=b'@' | b'[' | b'\\' | b']' | b'{' | b'}');
         table[b] = !separator;
         b += 1;
     }

@@ -51,7 +51,8 @@ impl Compile for Options {
             diagnostics.push(Diagnostic::at(&node.place, "`origins` names no origin"));
         }
         for origin in self.origins.iter().filter(|o| *o != "*" && (!o.contains("://") || o.ends_with('/'))) {
-            let message = format!("`{origin}` is not an origin: write scheme and host, as in `https://app.example.com`");
+            let message =
+                format!("`{origin}` is not an origin: write scheme and host, as in `https://app.example.com`");
             diagnostics.push(Diagnostic::at(&node.place, message));
         }
         Some(Arc::new(Cors {
@@ -175,8 +176,14 @@ mod tests {
             max_age: String::new(),
         };
         for (origin, allowed) in [
-            ("https://x.a.test", true), ("https://x.y.A.test", true), ("https://b.test", true), ("https://a.test", false),
-            ("https://.a.test", false), ("https://evila.test", false), ("https://b.test.evil", false), ("http://b.test", false),
+            ("https://x.a.test", true),
+            ("https://x.y.A.test", true),
+            ("https://b.test", true),
+            ("https://a.test", false),
+            ("https://.a.test", false),
+            ("https://evila.test", false),
+            ("https://b.test.evil", false),
+            ("http://b.test", false),
         ] {
             assert_eq!(cors.allows(origin.as_bytes()), allowed, "{origin}");
         }

@@ -28,7 +28,8 @@ struct IpFilter {
 impl Compile for Options {
     fn compile(self, node: &Node, diagnostics: &mut Diagnostics) -> Option<Arc<dyn Policy>> {
         if self.allow.is_empty() && self.deny.is_empty() {
-            diagnostics.push(Diagnostic::at(&node.place, "`ip_filter` has neither `allow` nor `deny` and so does nothing"));
+            diagnostics
+                .push(Diagnostic::at(&node.place, "`ip_filter` has neither `allow` nor `deny` and so does nothing"));
         }
         Some(Arc::new(IpFilter { allow: self.allow, deny: self.deny }))
     }

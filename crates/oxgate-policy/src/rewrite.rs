@@ -180,7 +180,15 @@ mod tests {
     use super::*;
 
     fn rewrite() -> Rewrite {
-        Rewrite { strip_prefix: None, regex: None, path: None, add_prefix: None, remove: vec![], set: vec![], host: None }
+        Rewrite {
+            strip_prefix: None,
+            regex: None,
+            path: None,
+            add_prefix: None,
+            remove: vec![],
+            set: vec![],
+            host: None,
+        }
     }
 
     fn path(rewrite: &Rewrite, old: &str) -> String {
@@ -199,7 +207,8 @@ mod tests {
     #[test]
     fn edits_follow_each_other() {
         let regex = Regex::new("^/v([0-9]+)").expect("valid");
-        let rewrite = Rewrite { regex: Some((regex, "/version/$1".to_owned())), add_prefix: Some("/in".to_owned()), ..rewrite() };
+        let rewrite =
+            Rewrite { regex: Some((regex, "/version/$1".to_owned())), add_prefix: Some("/in".to_owned()), ..rewrite() };
         assert_eq!(path(&rewrite, "/v2/x"), "/in/version/2/x");
         let rewrite = Rewrite { path: Some("/p/{id}".to_owned()), ..self::rewrite() };
         assert_eq!(path(&rewrite, "/u/7/rest"), "/p/7");
@@ -207,7 +216,8 @@ mod tests {
 
     #[test]
     fn query_parameters_are_replaced_by_name() {
-        let rewrite = Rewrite { remove: vec!["a".to_owned()], set: vec![("b".to_owned(), "2".to_owned())], ..rewrite() };
+        let rewrite =
+            Rewrite { remove: vec!["a".to_owned()], set: vec![("b".to_owned(), "2".to_owned())], ..rewrite() };
         assert_eq!(rewrite.new_query(b"a=1&b=1&c&&a"), b"c&b=2");
         assert_eq!(rewrite.new_query(b""), b"b=2");
     }

@@ -56,12 +56,18 @@ impl ProxyError {
             ProxyError::NoEndpoint => (503, Reason::NoEndpoint, "no endpoint can take the request"),
             ProxyError::Unresolved => (503, Reason::UpstreamUnresolved, "the upstream's address is not known yet"),
             ProxyError::ConnectFailed => (502, Reason::UpstreamConnectRefused, "the upstream refused the connection"),
-            ProxyError::ConnectTimeout => (504, Reason::UpstreamConnectTimeout, "the upstream could not be reached in time"),
+            ProxyError::ConnectTimeout => {
+                (504, Reason::UpstreamConnectTimeout, "the upstream could not be reached in time")
+            }
             ProxyError::Overloaded => (503, Reason::UpstreamOverloaded, "too many requests wait for the upstream"),
-            ProxyError::PendingTimeout => (503, Reason::UpstreamPendingTimeout, "no connection to the upstream became free in time"),
+            ProxyError::PendingTimeout => {
+                (503, Reason::UpstreamPendingTimeout, "no connection to the upstream became free in time")
+            }
             ProxyError::Reset => (502, Reason::UpstreamReset, "the upstream closed the connection without an answer"),
             ProxyError::Malformed => (502, Reason::UpstreamMalformed, "the upstream's answer is not valid HTTP"),
-            ProxyError::ResponseTimeout => (504, Reason::UpstreamResponseTimeout, "the upstream did not answer in time"),
+            ProxyError::ResponseTimeout => {
+                (504, Reason::UpstreamResponseTimeout, "the upstream did not answer in time")
+            }
             ProxyError::IdleTimeout => (504, Reason::UpstreamIdleTimeout, "the upstream's answer stalled"),
             ProxyError::Truncated => (502, Reason::UpstreamTruncated, "the upstream's answer ended early"),
             ProxyError::TotalTimeout => (504, Reason::TotalTimeout, "the exchange took too long"),

@@ -221,7 +221,13 @@ impl Upload {
 
     /// Moves what can be moved; says whether something was.
     #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>, w: &Worker, down: &mut Downstream, connection: &mut Connection) -> Result<bool, ProxyError> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        w: &Worker,
+        down: &mut Downstream,
+        connection: &mut Connection,
+    ) -> Result<bool, ProxyError> {
         match self.pump.poll(cx, &w.buffers, &mut down.wire, &mut connection.wire.socket) {
             Poll::Ready(Ok(())) => self.state = UploadState::Done,
             Poll::Ready(Err(PumpError::Sink)) => self.state = UploadState::Refused,
@@ -239,7 +245,14 @@ impl Upload {
 
     /// While the body comes in: the client's idle time and rate. Then: the upstream's first byte.
     #[inline]
-    fn set_deadline(&self, w: &Worker, down: &Downstream, limits: &ListenerLimits, timeouts: &TimeoutsUs, total_us: u64) {
+    fn set_deadline(
+        &self,
+        w: &Worker,
+        down: &Downstream,
+        limits: &ListenerLimits,
+        timeouts: &TimeoutsUs,
+        total_us: u64,
+    ) {
         let now = w.clock.now_us();
         let deadline = if self.state != UploadState::Running || self.pump.source_ended() {
             now.saturating_add(timeouts.response)
@@ -357,7 +370,13 @@ pub(crate) async fn deliver(
             if uploaded && x.response.is_persistent() {
                 connection.release(w);
             }
-            if keep && uploaded { Next::Keep } else if uploaded { Next::Close } else { Next::Linger }
+            if keep && uploaded {
+                Next::Keep
+            } else if uploaded {
+                Next::Close
+            } else {
+                Next::Linger
+            }
         }
         Err(error) => {
             // The head is out: all that is left is to let the client see that the body is cut.
@@ -394,7 +413,12 @@ pub(crate) async fn call(w: &Worker, view: &View, call: Call, down: &mut Downstr
 }
 
 /// One small exchange with an upstream, the reply held whole.
-async fn exchange_whole(w: &Worker, upstream: &UpstreamView, request: &Request, mut connection: Connection) -> Result<Reply, ProxyError> {
+async fn exchange_whole(
+    w: &Worker,
+    upstream: &UpstreamView,
+    request: &Request,
+    mut connection: Connection,
+) -> Result<Reply, ProxyError> {
     upstream.metrics.requests.add(1);
     let mut out = w.buffers.take_staging();
     request.write_head(&mut out);

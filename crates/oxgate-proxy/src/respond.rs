@@ -92,7 +92,13 @@ pub(crate) async fn refuse(w: &Worker, x: &mut Exchange, down: &mut Downstream, 
 }
 
 /// Sends an answer of the gateway's own, through the response policies of the route if there is one.
-pub(crate) async fn answer(w: &Worker, chain: Option<&Chain>, x: &mut Exchange, down: &mut Downstream, answer: &Answer) -> Next {
+pub(crate) async fn answer(
+    w: &Worker,
+    chain: Option<&Chain>,
+    x: &mut Exchange,
+    down: &mut Downstream,
+    answer: &Answer,
+) -> Next {
     let body = fill(w, chain, x, answer);
     let unread = x.request.framing();
     let drainable = match unread {

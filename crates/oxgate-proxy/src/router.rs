@@ -55,7 +55,8 @@ impl Router {
         for index in order {
             let matching = &routes[index].matching;
             let candidate = |router: &mut Router, table: usize| {
-                router.tables[table].insert(&matching.path, Candidate { route: index, conditions: Conditions::compile(matching) });
+                router.tables[table]
+                    .insert(&matching.path, Candidate { route: index, conditions: Conditions::compile(matching) });
             };
             if matching.hosts.is_empty() {
                 let table = router.any_host.unwrap_or_else(|| router.new_table());
@@ -305,9 +306,10 @@ impl Table {
                 return found;
             }
         }
-        self.regexes.iter().filter(|(regex, _)| regex.is_match(search.path)).find_map(|(_, candidate)| {
-            search.accepts(candidate).then_some(candidate.route)
-        })
+        self.regexes
+            .iter()
+            .filter(|(regex, _)| regex.is_match(search.path))
+            .find_map(|(_, candidate)| search.accepts(candidate).then_some(candidate.route))
     }
 
     /// Literal segments are tried before `{name}`, so the route with more of them from the left wins.

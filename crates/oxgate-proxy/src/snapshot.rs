@@ -74,7 +74,9 @@ impl Snapshot {
             endpoints: spec
                 .endpoints
                 .iter()
-                .map(|e| live.remove(&(Arc::clone(&spec.name), e.clone())).unwrap_or_else(|| Arc::new(Endpoint::new(e))))
+                .map(|e| {
+                    live.remove(&(Arc::clone(&spec.name), e.clone())).unwrap_or_else(|| Arc::new(Endpoint::new(e)))
+                })
                 .collect(),
             schedule: Schedule::new(spec.endpoints.iter().map(|e| e.weight)),
             spec: spec.clone(),

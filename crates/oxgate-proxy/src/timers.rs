@@ -50,7 +50,14 @@ impl Timers {
         let waker = Some(cx.waker().clone());
         if let Some(id) = wheel.free.pop() {
             let slot = &mut wheel.slots[id as usize];
-            *slot = Slot { deadline: NEVER, armed: NEVER, generation: slot.generation.wrapping_add(1), expired: false, idle: false, waker };
+            *slot = Slot {
+                deadline: NEVER,
+                armed: NEVER,
+                generation: slot.generation.wrapping_add(1),
+                expired: false,
+                idle: false,
+                waker,
+            };
             return TimerId(id);
         }
         wheel.slots.push(Slot { deadline: NEVER, armed: NEVER, generation: 0, expired: false, idle: false, waker });
@@ -94,8 +101,13 @@ impl Timers {
     /// Ends the waiting of up to `most` idle connections, the longest idle first; says how many.
     pub(crate) fn shed_idle(&self, most: usize) -> usize {
         let mut wheel = self.0.borrow_mut();
-        let mut idle: Vec<_> =
-            wheel.slots.iter().enumerate().filter(|(_, s)| s.idle && !s.expired).map(|(i, s)| (s.deadline, i)).collect();
+        let mut idle: Vec<_> = wheel
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.idle && !s.expired)
+            .map(|(i, s)| (s.deadline, i))
+            .collect();
         idle.sort_unstable();
         idle.truncate(most);
         for (_, i) in &idle {

@@ -238,9 +238,13 @@ impl Worker {
         let view = View::new(snapshot);
         for (plan, used) in {
             let old = self.view.borrow();
-            let used: Vec<_> = old.snapshot.upstreams.iter().zip(&old.upstreams).filter_map(|(plan, used)| {
-                Some((plan.spec.clone(), Rc::clone(used.get()?)))
-            }).collect();
+            let used: Vec<_> = old
+                .snapshot
+                .upstreams
+                .iter()
+                .zip(&old.upstreams)
+                .filter_map(|(plan, used)| Some((plan.spec.clone(), Rc::clone(used.get()?))))
+                .collect();
             used
         } {
             // What did not change keeps its connections.

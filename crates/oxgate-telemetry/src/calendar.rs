@@ -30,7 +30,9 @@ mod tests {
 
     #[test]
     fn leap_days_and_new_years_are_where_they_belong() {
-        for (days, expected) in [(0, (1970, 1, 1)), (19_782, (2024, 2, 29)), (20_088, (2024, 12, 31)), (11_016, (2000, 2, 29))] {
+        for (days, expected) in
+            [(0, (1970, 1, 1)), (19_782, (2024, 2, 29)), (20_088, (2024, 12, 31)), (11_016, (2000, 2, 29))]
+        {
             let Date { year, month, day } = date(days);
             assert_eq!((year, month, day), expected);
         }

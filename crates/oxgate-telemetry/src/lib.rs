@@ -8,8 +8,6 @@ mod metrics;
 mod reason;
 mod record;
 
-pub use metrics::{
-    Buckets, Counter, LATENCY_BOUNDS_US, RouteMetrics, Table, UpstreamMetrics, WorkerMetrics,
-};
+pub use metrics::{Buckets, Counter, LATENCY_BOUNDS_US, RouteMetrics, Table, UpstreamMetrics, WorkerMetrics};
 pub use reason::Reason;
 pub use record::{LogReader, LogWriter, Record, log_ring};

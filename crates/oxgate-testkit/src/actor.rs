@@ -59,7 +59,13 @@ impl Actor {
                 self.unread.clear();
             }
             self.step(step).map_err(|why| {
-                format!("{} step {} ({}): {why}; unread: {:?}", self.who, i + 1, show(step), String::from_utf8_lossy(&self.unread))
+                format!(
+                    "{} step {} ({}): {why}; unread: {:?}",
+                    self.who,
+                    i + 1,
+                    show(step),
+                    String::from_utf8_lossy(&self.unread)
+                )
             })?;
         }
         Ok(())

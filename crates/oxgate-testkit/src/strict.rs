@@ -23,8 +23,17 @@ impl Request {
     }
 }
 
-const HOP_BY_HOP: [&str; 9] =
-    ["connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "proxy-authorization", "proxy-authenticate", "http2-settings"];
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "proxy-authorization",
+    "proxy-authenticate",
+    "http2-settings",
+];
 
 /// Reads one request from the front; `Ok(None)` while it is incomplete.
 ///
@@ -41,8 +50,12 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Request, usize)>, String> {
     let start = lines.next().unwrap_or_default();
     let parts: Vec<&str> = start.split(' ').collect();
     let [method, target, version] = parts[..] else { return Err(format!("request line {start:?}")) };
-    let token = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-    if !token(method) || !target.bytes().all(|b| (0x21..0x7f).contains(&b)) || !matches!(version, "HTTP/1.1" | "HTTP/1.0") {
+    let token =
+        |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    if !token(method)
+        || !target.bytes().all(|b| (0x21..0x7f).contains(&b))
+        || !matches!(version, "HTTP/1.1" | "HTTP/1.0")
+    {
         return Err(format!("request line {start:?}"));
     }
     let mut fields = Vec::new();
@@ -58,13 +71,21 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Request, usize)>, String> {
     let upgrade = fields.iter().any(|(n, v)| n == "upgrade" && v == "websocket");
     for (name, _) in &fields {
         let plain = name.replace('_', "-");
-        let alias = *name != plain && (HOP_BY_HOP.contains(&plain.as_str()) || ["content-length", "transfer-encoding", "host"].contains(&plain.as_str()));
-        if alias || (HOP_BY_HOP.contains(&name.as_str()) && !(upgrade && ["connection", "upgrade"].contains(&name.as_str()))) {
+        let alias = *name != plain
+            && (HOP_BY_HOP.contains(&plain.as_str())
+                || ["content-length", "transfer-encoding", "host"].contains(&plain.as_str()));
+        if alias
+            || (HOP_BY_HOP.contains(&name.as_str()) && !(upgrade && ["connection", "upgrade"].contains(&name.as_str())))
+        {
             return Err(format!("the field {name} was forwarded"));
         }
     }
     if count("host") != 1 || count("content-length") + count("transfer-encoding") > 1 {
-        return Err(format!("Host {} times, lengths {} times", count("host"), count("content-length") + count("transfer-encoding")));
+        return Err(format!(
+            "Host {} times, lengths {} times",
+            count("host"),
+            count("content-length") + count("transfer-encoding")
+        ));
     }
     let mut at = end + 4;
     let value = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());

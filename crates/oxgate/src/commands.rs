@@ -1,7 +1,7 @@
 //! What each command does.
 
 use crate::cli::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, Format, ProxyArgs, ReloadArgs, RunArgs, WorkerArgs};
-use crate::configuration::{Ready, Reading, Source};
+use crate::configuration::{Reading, Ready, Source};
 use crate::gateway::Gateway;
 use crate::{demo, explain, run};
 use clap::{CommandFactory, Parser};
@@ -176,7 +176,7 @@ fn demo_command(args: &DemoArgs) -> u8 {
         Ok(origins) => {
             let text = demo::configuration(args.listen, &origins);
             let source = Source::Text { name: "demo".to_owned(), text };
-            serve(source, 1, |gateway| demo::greet(gateway))
+            serve(source, 1, demo::greet)
         }
         Err(error) => {
             eprintln!("oxgate: the sample origins could not start: {error}");
@@ -218,7 +218,10 @@ fn post_reload(address: std::net::SocketAddr, token: Option<&str>) -> io::Result
     let mut socket = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     socket.set_read_timeout(Some(Duration::from_secs(60)))?;
     let authorization = token.map(|t| format!("Authorization: Bearer {t}\r\n")).unwrap_or_default();
-    write!(socket, "POST /reload HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Length: 0\r\nConnection: close\r\n\r\n")?;
+    write!(
+        socket,
+        "POST /reload HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Length: 0\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer)?;
     let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);

@@ -79,7 +79,10 @@ async fn serve(socket: TcpStream) -> io::Result<()> {
         }
         let head = String::from_utf8_lossy(&head).into_owned();
         let field = |name: &str| {
-            head.lines().filter_map(|l| l.split_once(':')).find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim())
+            head.lines()
+                .filter_map(|l| l.split_once(':'))
+                .find(|(n, _)| n.eq_ignore_ascii_case(name))
+                .map(|(_, v)| v.trim())
         };
         let mut body = vec![0; field("content-length").and_then(|v| v.parse().ok()).unwrap_or(0).min(1 << 20)];
         socket.read_exact(&mut body).await?;
@@ -91,12 +94,19 @@ async fn serve(socket: TcpStream) -> io::Result<()> {
             "/failing" => return Ok(()),
             _ => {}
         }
-        let fields: serde_json::Map<String, serde_json::Value> =
-            head.lines().skip(1).filter_map(|l| l.split_once(':')).map(|(n, v)| (n.to_ascii_lowercase(), v.trim().into())).collect();
+        let fields: serde_json::Map<String, serde_json::Value> = head
+            .lines()
+            .skip(1)
+            .filter_map(|l| l.split_once(':'))
+            .map(|(n, v)| (n.to_ascii_lowercase(), v.trim().into()))
+            .collect();
         let request = head.lines().next().unwrap_or_default();
         let echo = serde_json::json!({ "request": request, "headers": fields, "body": String::from_utf8_lossy(&body) });
         let body = format!("{echo:#}\n");
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         socket.write_all(answer.as_bytes()).await?;
     }
 }
@@ -114,7 +124,9 @@ async fn events(socket: &mut BufReader<TcpStream>) -> io::Result<()> {
 async fn websocket(socket: &mut BufReader<TcpStream>, key: &str) -> io::Result<()> {
     let digest = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
     let accept = base64::engine::general_purpose::STANDARD.encode(digest);
-    let head = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
     socket.write_all(head.as_bytes()).await?;
     loop {
         let (first, second) = (socket.read_u8().await?, socket.read_u8().await?);

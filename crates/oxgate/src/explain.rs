@@ -39,7 +39,8 @@ fn request(args: &ExplainArgs) -> Result<Request, String> {
         let _ = write!(text, "Host: {authority}\r\n");
     }
     for header in &args.headers {
-        let (name, value) = header.split_once(':').ok_or_else(|| format!("`{header}` is not a field: write `name: value`"))?;
+        let (name, value) =
+            header.split_once(':').ok_or_else(|| format!("`{header}` is not a field: write `name: value`"))?;
         let _ = write!(text, "{}: {}\r\n", name.trim(), value.trim());
     }
     text.push_str("\r\n");
@@ -100,7 +101,8 @@ fn describe(ready: &Ready, index: usize, out: &mut String) {
                 .iter()
                 .map(|arm| {
                     let upstream = &ready.resolved.upstreams[arm.upstream];
-                    let endpoints: Vec<String> = upstream.endpoints.iter().map(|e| format!("{} weight {}", e.authority(), e.weight)).collect();
+                    let endpoints: Vec<String> =
+                        upstream.endpoints.iter().map(|e| format!("{} weight {}", e.authority(), e.weight)).collect();
                     format!("upstream `{}` weight {} [{}]", upstream.name, arm.weight, endpoints.join(", "))
                 })
                 .collect();
@@ -128,7 +130,10 @@ fn why_not(route: &Route, winner: Option<&Route>, request: &Request) -> String {
     let matching = &route.matching;
     let host = request.host().to_ascii_lowercase();
     if !matching.hosts.is_empty() && !matching.hosts.iter().any(|h| h.matches(&host)) {
-        return format!("the host is not {}", matching.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "));
+        return format!(
+            "the host is not {}",
+            matching.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+        );
     }
     if !matching.path.matches(request.match_path()) {
         return format!("the path does not match {}", matching.path);

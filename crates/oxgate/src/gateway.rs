@@ -132,7 +132,10 @@ fn open<'l>(listeners: impl Iterator<Item = &'l Listener>, workers: usize) -> io
     let mut opened = Opened::new();
     for listener in listeners {
         let (sockets, bind) = sockets::open(&listener.address, workers).map_err(|error| {
-            io::Error::new(error.kind(), format!("the listener `{}` cannot open {}: {error}", listener.name, listener.address))
+            io::Error::new(
+                error.kind(),
+                format!("the listener `{}` cannot open {}: {error}", listener.name, listener.address),
+            )
         })?;
         opened.push((listener.clone(), sockets, bind));
     }

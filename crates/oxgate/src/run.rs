@@ -178,7 +178,8 @@ fn check<B>(admin: &Admin, request: &hyper::Request<B>) -> Option<Answer> {
         let sent = request.headers().get("authorization").map(|v| v.as_bytes()).unwrap_or_default();
         let expected = format!("Bearer {}", token.0);
         // As long whatever differs.
-        let same = sent.len() == expected.len() && sent.iter().zip(expected.as_bytes()).fold(0, |d, (a, b)| d | (a ^ b)) == 0;
+        let same =
+            sent.len() == expected.len() && sent.iter().zip(expected.as_bytes()).fold(0, |d, (a, b)| d | (a ^ b)) == 0;
         if !same {
             return Some(text(401, "the token is missing or wrong\n"));
         }

@@ -1,5 +1,7 @@
 //! Hostile and odd HTTP/1 messages, each through a real gateway to a strict origin.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
 use oxgate_testkit::actor::{Actor, Step};
 use oxgate_testkit::process::{self, Gateway};
 use oxgate_testkit::sink::{Seen, Sink};
@@ -94,7 +96,8 @@ fn answers(bytes: &[u8]) -> (Vec<u16>, usize) {
     while let Some(end) = oxgate_testkit::strict::find(rest, b"\r\n\r\n") {
         let head = String::from_utf8_lossy(&rest[..end]).into_owned();
         let status: u16 = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
-        let length = head.lines().find_map(|l| l.strip_prefix("Content-Length: ")).and_then(|l| l.parse().ok()).unwrap_or(0);
+        let length =
+            head.lines().find_map(|l| l.strip_prefix("Content-Length: ")).and_then(|l| l.parse().ok()).unwrap_or(0);
         if rest.len() < end + 4 + length {
             break;
         }
@@ -110,7 +113,8 @@ fn answers(bytes: &[u8]) -> (Vec<u16>, usize) {
 /// The class of an outcome, which splitting must not change.
 fn judge(case: &Value, outcome: &Outcome, seen: &Seen) -> Result<(), String> {
     let want = text(case, "want");
-    let allowed: Option<Vec<u16>> = case["statuses"].as_array().map(|s| s.iter().map(|v| v.as_u64().unwrap_or(0) as u16).collect());
+    let allowed: Option<Vec<u16>> =
+        case["statuses"].as_array().map(|s| s.iter().map(|v| v.as_u64().unwrap_or(0) as u16).collect());
     let from_origin = outcome.statuses.len() - outcome.own;
     if !seen.violations.is_empty() {
         return Err(format!("I1: {:?}", seen.violations));
@@ -118,11 +122,14 @@ fn judge(case: &Value, outcome: &Outcome, seen: &Seen) -> Result<(), String> {
     if seen.requests.len() > from_origin {
         return Err(format!("I2: {} requests at the origin, {from_origin} answered by it", seen.requests.len()));
     }
-    if seen.requests.iter().any(|r| r.target.starts_with("/evil")) && !text(case, "raw").contains("GET /evil HTTP/1.1\r\nHost: a.test\r\n\r\n") {
+    if seen.requests.iter().any(|r| r.target.starts_with("/evil"))
+        && !text(case, "raw").contains("GET /evil HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    {
         return Err("I3: the marker came through".to_owned());
     }
     let refused = outcome.statuses.iter().copied().find(|s| *s >= 400);
-    let allowed_refusal = |status: u16| allowed.as_ref().is_none_or(|a| a.contains(&status)) && (400..600).contains(&status);
+    let allowed_refusal =
+        |status: u16| allowed.as_ref().is_none_or(|a| a.contains(&status)) && (400..600).contains(&status);
     match want {
         "forward" if outcome.own > 0 || seen.requests.len() != case["forwarded"].as_u64().unwrap_or(1) as usize => {
             return Err("it should have been forwarded".to_owned());
@@ -167,7 +174,8 @@ fn normal(target: &str) -> String {
         let mut decoded = Vec::new();
         let mut at = 0;
         while at < bytes.len() {
-            let code = bytes.get(at + 1..at + 3).and_then(|c| u8::from_str_radix(std::str::from_utf8(c).ok()?, 16).ok());
+            let code =
+                bytes.get(at + 1..at + 3).and_then(|c| u8::from_str_radix(std::str::from_utf8(c).ok()?, 16).ok());
             match (bytes[at], code) {
                 (b'%', Some(code)) => {
                     decoded.push(code);
@@ -203,7 +211,11 @@ fn for_each_case(cases: &[Value], threads: usize, work: impl Fn(&Value, &Gateway
                 let gateway = gateway(sink.address);
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(why) = work(case, &gateway, &sink) {
-                        failures.lock().expect("no panic").push(format!("{} {}: {why}", text(case, "id"), text(case, "title")));
+                        failures.lock().expect("no panic").push(format!(
+                            "{} {}: {why}",
+                            text(case, "id"),
+                            text(case, "title")
+                        ));
                     }
                     let (status, _) = process::get(gateway.address("web"), "/control");
                     assert_eq!(status, 200, "I6: after {}", text(case, "id"));
@@ -236,7 +248,8 @@ fn splitting_a_request_anywhere_changes_nothing() {
         let step = if text(case, "id") == "C63" { 40 } else { 1 };
         for split in (1..raw.len()).step_by(step) {
             let outcome = exchange(gateway.address("web"), &raw, split);
-            judge(case, &outcome, &sink.take()).map_err(|why| format!("split at {split}: {why}; {:?}", outcome.statuses))?;
+            judge(case, &outcome, &sink.take())
+                .map_err(|why| format!("split at {split}: {why}; {:?}", outcome.statuses))?;
         }
         Ok(())
     });
@@ -277,7 +290,8 @@ fn hostile_response(case: &Value) -> Result<(), String> {
     });
     let (id, want) = (text(case, "id"), text(case, "want"));
     let method = if id == "O34" { "HEAD" } else { "GET" };
-    let outcome = exchange(gateway.address("web"), format!("{method} / HTTP/1.1\r\nHost: a.test\r\n\r\n").as_bytes(), 0);
+    let outcome =
+        exchange(gateway.address("web"), format!("{method} / HTTP/1.1\r\nHost: a.test\r\n\r\n").as_bytes(), 0);
     let answer = String::from_utf8_lossy(&outcome.bytes).into_owned();
     let last = answer.rsplit("HTTP/1.1 ").next().unwrap_or_default().to_owned();
     let status: u16 = last.split(' ').next().and_then(|s| s.parse().ok()).unwrap_or(0);
@@ -287,7 +301,9 @@ fn hostile_response(case: &Value) -> Result<(), String> {
         "200" => status == 200 && answer.ends_with("ok"),
         "502" | "5xx" | "5xx|drop" | "5xx|200one" => status == 502 && outcome.own == 1,
         "204 no body" => status == 204 && answer.ends_with("\r\n\r\n"),
-        "200 canonical|502" => status == 502 || (status == 200 && answer.contains("\r\nContent-Length: 2\r\n") && answer.ends_with("ok")),
+        "200 canonical|502" => {
+            status == 502 || (status == 200 && answer.contains("\r\nContent-Length: 2\r\n") && answer.ends_with("ok"))
+        }
         "HEAD: no body, conn not reused" => status == 200 && answer.ends_with("\r\n\r\n"),
         "200 without X-Secret/Keep-Alive" => {
             let lower = answer.to_ascii_lowercase();
@@ -295,7 +311,10 @@ fn hostile_response(case: &Value) -> Result<(), String> {
         }
         want if want.starts_with("truncated") => {
             let whole = answer.contains("\r\n0\r\n");
-            status == 200 && outcome.closed && !whole && (answer.ends_with("hello") || answer.ends_with("hello\r\n") || answer.ends_with("\r\n\r\n"))
+            status == 200
+                && outcome.closed
+                && !whole
+                && (answer.ends_with("hello") || answer.ends_with("hello\r\n") || answer.ends_with("\r\n\r\n"))
         }
         other => return Err(format!("unknown wish {other:?}")),
     };

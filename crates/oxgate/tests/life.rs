@@ -1,5 +1,7 @@
 //! The life of a gateway process: reload, refusal of bad configurations, drain, status, command line.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
 use oxgate_testkit::process::{Gateway, get, request};
 use oxgate_testkit::sink::Sink;
 use std::io::{Read, Write};
@@ -61,7 +63,12 @@ fn a_changed_file_is_taken_by_itself_however_it_was_changed() {
 #[test]
 fn a_bad_file_changes_nothing_and_is_reported_everywhere() {
     let mut gateway = Gateway::start(binary(), &config("good"), &ALL);
-    for bad in ["version: 1\nroutes: { a: { mtach: \"/\" } }\n", "version: [", "", "version: 1\nlisteners: { web: { address: \"127.0.0.1:1x\" } }\n"] {
+    for bad in [
+        "version: 1\nroutes: { a: { mtach: \"/\" } }\n",
+        "version: [",
+        "",
+        "version: 1\nlisteners: { web: { address: \"127.0.0.1:1x\" } }\n",
+    ] {
         replace(&gateway.config_path(), bad);
         let line = gateway.wait_for_log("is refused");
         assert!(line.contains("oxgate.yaml:"), "no place in: {line}");
@@ -70,7 +77,9 @@ fn a_bad_file_changes_nothing_and_is_reported_everywhere() {
     assert_eq!(gateway.status("/readyz").0, 200);
     assert!(gateway.status("/readyz?verbose").1.contains("[!!] newest_config: "));
     let metrics = gateway.status("/metrics").1;
-    assert!(metrics.contains("oxgate_config_rejected_total 4\n") && metrics.contains("oxgate_config_newest_rejected 1\n"));
+    assert!(
+        metrics.contains("oxgate_config_rejected_total 4\n") && metrics.contains("oxgate_config_newest_rejected 1\n")
+    );
     std::fs::remove_file(gateway.config_path()).expect("removed");
     gateway.wait_for_log("cannot read");
     assert_eq!(get(gateway.address("web"), "/"), (200, "good".to_owned()));
@@ -83,7 +92,10 @@ fn a_bad_file_changes_nothing_and_is_reported_everywhere() {
 fn a_port_in_use_refuses_the_whole_reload() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut gateway = Gateway::start(binary(), &config("good"), &ALL);
-    let more = format!("listeners: {{ web: {{ address: \"127.0.0.1:0\" }}, more: {{ address: \"{}\" }} }}", taken.local_addr().expect("an address"));
+    let more = format!(
+        "listeners: {{ web: {{ address: \"127.0.0.1:0\" }}, more: {{ address: \"{}\" }} }}",
+        taken.local_addr().expect("an address")
+    );
     let text = config("changed").replace("listeners: { web: { address: \"127.0.0.1:0\" } }", &more);
     replace(&gateway.config_path(), &text);
     gateway.wait_for_log("cannot open");
@@ -108,15 +120,23 @@ fn listeners_come_and_go_with_a_reload() {
 fn a_websocket_survives_reloads() {
     let origin = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = origin.local_addr().expect("an address");
-    let config = |n: u32| format!("{BASE}routes: {{ all: {{ match: \"/*\", to: \"http://{address}\" }}, n: {{ match: \"/n\", to: {{ respond: {{ body: v{n} }} }} }} }}\n");
+    let config = |n: u32| {
+        format!(
+            "{BASE}routes: {{ all: {{ match: \"/*\", to: \"http://{address}\" }}, n: {{ match: \"/n\", to: {{ respond: {{ body: v{n} }} }} }} }}\n"
+        )
+    };
     let gateway = Gateway::start(binary(), &config(0), &ALL);
     let mut client = TcpStream::connect(gateway.address("web")).expect("a connection");
-    client.write_all(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").expect("written");
+    client
+        .write_all(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .expect("written");
     let (mut server, _) = origin.accept().expect("a connection");
     let mut buffer = [0; 4096];
     let n = server.read(&mut buffer).expect("a head");
     assert!(buffer[..n].ends_with(b"\r\n\r\n"));
-    server.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").expect("written");
+    server
+        .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .expect("written");
     assert!(client.read(&mut buffer).expect("an answer") > 0);
     for n in 1..=5 {
         replace(&gateway.config_path(), &config(n));
@@ -138,11 +158,19 @@ fn reloading_by_signal_and_by_command() {
     gateway.signal("HUP");
     gateway.wait_for_log("revision=2");
     let admin = gateway.address("admin").to_string();
-    let reload = |token: &str| Command::new(binary()).args(["reload", "--admin", &admin, "--token", token]).output().expect("runs");
+    let reload = |token: &str| {
+        Command::new(binary()).args(["reload", "--admin", &admin, "--token", token]).output().expect("runs")
+    };
     let done = reload("t0ken");
     assert!(done.status.success() && String::from_utf8_lossy(&done.stdout).contains("\"revision\": 3"));
     assert_eq!(reload("wrong").status.code(), Some(1));
-    let ask = |extra: &str| request(gateway.address("admin"), &format!("POST /reload HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{extra}\r\n")).0;
+    let ask = |extra: &str| {
+        request(
+            gateway.address("admin"),
+            &format!("POST /reload HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{extra}\r\n"),
+        )
+        .0
+    };
     assert_eq!(ask(""), 401);
     assert_eq!(ask("Authorization: Bearer t0ken\r\nOrigin: https://evil.test\r\n"), 403);
 }
@@ -150,7 +178,10 @@ fn reloading_by_signal_and_by_command() {
 #[test]
 fn sigterm_lets_requests_under_way_finish() {
     let origin = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let text = format!("{BASE}routes: {{ all: {{ match: \"/*\", to: \"http://{}\" }} }}\n", origin.local_addr().expect("an address"));
+    let text = format!(
+        "{BASE}routes: {{ all: {{ match: \"/*\", to: \"http://{}\" }} }}\n",
+        origin.local_addr().expect("an address")
+    );
     let mut gateway = Gateway::start(binary(), &text, &ALL);
     let mut client = TcpStream::connect(gateway.address("web")).expect("a connection");
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
@@ -173,7 +204,10 @@ fn sigterm_lets_requests_under_way_finish() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let origin = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let text = format!("{BASE}routes: {{ all: {{ match: \"/*\", to: \"http://{}\" }} }}\n", origin.local_addr().expect("an address"));
+    let text = format!(
+        "{BASE}routes: {{ all: {{ match: \"/*\", to: \"http://{}\" }} }}\n",
+        origin.local_addr().expect("an address")
+    );
     let mut gateway = Gateway::start(binary(), &text, &ALL);
     let mut client = TcpStream::connect(gateway.address("web")).expect("a connection");
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
@@ -198,9 +232,11 @@ fn counters_count_and_survive_reloads() {
     gateway.wait_for_log("revision=2");
     assert_eq!(get(gateway.address("web"), "/").0, 200);
     let end = Instant::now() + Duration::from_secs(5);
-    let expected = ["oxgate_requests_total{route=\"all\",class=\"2xx\"} 4\n".to_owned(),
+    let expected = [
+        "oxgate_requests_total{route=\"all\",class=\"2xx\"} 4\n".to_owned(),
         format!("oxgate_upstream_requests_total{{upstream=\"http://{}\"}} 4\n", sink.address),
-        "oxgate_request_duration_seconds_count{route=\"all\"} 4\n".to_owned()];
+        "oxgate_request_duration_seconds_count{route=\"all\"} 4\n".to_owned(),
+    ];
     while !expected.iter().all(|line| gateway.status("/metrics").1.contains(line)) {
         assert!(Instant::now() < end, "{}", gateway.status("/metrics").1);
     }
@@ -232,9 +268,18 @@ fn descriptors_running_out_is_survived() {
 fn the_command_line_says_what_is_wrong_and_exits_accordingly() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = |args: &[&str]| Command::new(binary()).args(args).current_dir(folder.path()).output().expect("runs");
-    std::fs::write(folder.path().join("bad.yaml"), "version: 1\nroutes: { a: { match: \"/\", to: nowhere } }\n").expect("written");
-    std::fs::write(folder.path().join("good.toml"), "version = 1\n[routes.a]\nmatch = \"/a/{id}\"\nto = \"http://127.0.0.1:1\"\n").expect("written");
-    std::fs::write(folder.path().join("good.json"), "{\"version\": 1, \"routes\": {\"a\": {\"match\": \"/\", \"to\": {\"respond\": {\"body\": \"\\u00e9\"}}}}}").expect("written");
+    std::fs::write(folder.path().join("bad.yaml"), "version: 1\nroutes: { a: { match: \"/\", to: nowhere } }\n")
+        .expect("written");
+    std::fs::write(
+        folder.path().join("good.toml"),
+        "version = 1\n[routes.a]\nmatch = \"/a/{id}\"\nto = \"http://127.0.0.1:1\"\n",
+    )
+    .expect("written");
+    std::fs::write(
+        folder.path().join("good.json"),
+        "{\"version\": 1, \"routes\": {\"a\": {\"match\": \"/\", \"to\": {\"respond\": {\"body\": \"\\u00e9\"}}}}}",
+    )
+    .expect("written");
     assert_eq!(run(&["check", "-c", "bad.yaml"]).status.code(), Some(1));
     assert_eq!(run(&["run", "-c", "bad.yaml"]).status.code(), Some(1));
     assert_eq!(run(&["check", "-c", "good.toml"]).status.code(), Some(0));
@@ -242,9 +287,11 @@ fn the_command_line_says_what_is_wrong_and_exits_accordingly() {
     assert_eq!(run(&["check", "--nonsense"]).status.code(), Some(2));
     let json = run(&["check", "-c", "bad.yaml", "--format", "json"]);
     assert!(String::from_utf8_lossy(&json.stdout).contains("\"line\": 2"));
-    let effective = String::from_utf8_lossy(&run(&["check", "-c", "good.toml", "--print-effective"]).stdout).into_owned();
+    let effective =
+        String::from_utf8_lossy(&run(&["check", "-c", "good.toml", "--print-effective"]).stdout).into_owned();
     assert!(effective.contains("\"response\": \"30s\"") && effective.contains("0.0.0.0:8080"), "{effective}");
-    let explained = String::from_utf8_lossy(&run(&["explain", "GET", "http://x/a/7", "-c", "good.toml"]).stdout).into_owned();
+    let explained =
+        String::from_utf8_lossy(&run(&["explain", "GET", "http://x/a/7", "-c", "good.toml"]).stdout).into_owned();
     assert!(explained.starts_with("route `a` (good.toml:2:") && explained.contains("timeouts: "), "{explained}");
     let schema = String::from_utf8_lossy(&run(&["schema"]).stdout).into_owned();
     assert!(schema.contains("\"body_limit\"") && schema.contains("\"header_timeout\""));
@@ -262,11 +309,19 @@ fn includes_variables_and_their_mistakes() {
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
         std::fs::write(path, text).expect("written");
     };
-    write("main.yaml", "version: 1\ninclude: [\"r.d/*.yaml\"]\nadmin: { token: \"${file:secret}\" }\nroutes: { a: { match: \"/a\", to: \"${URL}\" } }\n");
+    write(
+        "main.yaml",
+        "version: 1\ninclude: [\"r.d/*.yaml\"]\nadmin: { token: \"${file:secret}\" }\nroutes: { a: { match: \"/a\", to: \"${URL}\" } }\n",
+    );
     write("secret", "hush-hush\n");
     write("r.d/1.yaml", "routes: { b: { match: \"/b\", to: \"${OTHER:-http://127.0.0.1:2}\" } }\n");
     let check = |url: &str| {
-        Command::new(binary()).args(["check", "-c", "main.yaml", "--print-effective"]).env("URL", url).current_dir(folder.path()).output().expect("runs")
+        Command::new(binary())
+            .args(["check", "-c", "main.yaml", "--print-effective"])
+            .env("URL", url)
+            .current_dir(folder.path())
+            .output()
+            .expect("runs")
     };
     let good = String::from_utf8_lossy(&check("http://127.0.0.1:1").stdout).into_owned();
     assert!(good.contains("http://127.0.0.1:2") && !good.contains("hush-hush"), "{good}");

@@ -1,5 +1,7 @@
 //! Every case under `specs/`, each through a real gateway.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
 use oxgate_testkit::spec;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

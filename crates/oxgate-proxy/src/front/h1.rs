@@ -147,7 +147,9 @@ pub(crate) fn refusal(error: RequestError) -> Box<Answer> {
         RequestError::Version => (505, Reason::VersionNotSupported, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
         RequestError::Host => (400, Reason::BadHost, "Host is missing, repeated or no host and port"),
         RequestError::Framing(detail) => (400, Reason::BadFraming, detail),
-        RequestError::TransferCoding => (501, Reason::TransferCodingNotSupported, "only chunked is known as transfer coding"),
+        RequestError::TransferCoding => {
+            (501, Reason::TransferCodingNotSupported, "only chunked is known as transfer coding")
+        }
         RequestError::HeadTooLarge => (431, Reason::HeaderTooLarge, "the request's head is over the limit"),
         RequestError::TargetTooLong => (414, Reason::UriTooLong, "the request's target is over the limit"),
         RequestError::Connect => (501, Reason::MethodNotSupported, "CONNECT is not supported"),

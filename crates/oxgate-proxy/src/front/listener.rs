@@ -38,7 +38,13 @@ pub(crate) struct ListenerView {
 
 impl ListenerView {
     pub(crate) fn new(name: Arc<str>, limits: ListenerLimits, open: Arc<AtomicUsize>) -> ListenerView {
-        ListenerView { name, limits: Cell::new(limits), open, stopping: Cell::new(false), stop: tokio::sync::Notify::new() }
+        ListenerView {
+            name,
+            limits: Cell::new(limits),
+            open,
+            stopping: Cell::new(false),
+            stop: tokio::sync::Notify::new(),
+        }
     }
 
     pub(crate) fn opened(&self) {
@@ -103,7 +109,11 @@ pub(crate) async fn run(w: Rc<Worker>, listener: Rc<ListenerView>, socket: Liste
             if let Poll::Ready(accepted) = acceptor.poll_accept(cx) {
                 return Poll::Ready(Some(accepted));
             }
-            if listener.stopping.get() || stopped.as_mut().poll(cx).is_ready() { Poll::Ready(None) } else { Poll::Pending }
+            if listener.stopping.get() || stopped.as_mut().poll(cx).is_ready() {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            }
         });
         match accepted.await {
             Some(Ok((socket, peer))) => admit(&w, &listener, socket, peer),
@@ -136,7 +146,10 @@ fn admit(w: &Rc<Worker>, listener: &Rc<ListenerView>, socket: Socket, peer: Opti
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
     )
 }
 

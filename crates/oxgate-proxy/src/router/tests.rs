@@ -44,7 +44,11 @@ fn best(routes: &[Route], request: &Request) -> Option<usize> {
         (m.hosts.is_empty() || m.hosts.iter().any(|h| h.matches(request.host())))
             && m.path.matches(request.match_path())
             && (m.methods.is_empty() || m.methods.iter().any(|name| name.as_bytes() == request.method_text()))
-            && m.headers.iter().all(|(name, c)| *c == Condition::Is(String::from_utf8_lossy(request.head.find(name.as_bytes()).unwrap_or_default()).into_owned()))
+            && m.headers.iter().all(|(name, c)| {
+                *c == Condition::Is(
+                    String::from_utf8_lossy(request.head.find(name.as_bytes()).unwrap_or_default()).into_owned(),
+                )
+            })
     };
     let rank = |route: &Route| {
         let m = &route.matching;

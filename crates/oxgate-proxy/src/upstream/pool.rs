@@ -86,7 +86,12 @@ impl UpstreamView {
 
     /// An idle connection that is still good, or a new one.
     #[inline]
-    pub(crate) async fn checkout(&self, w: &Worker, endpoint: usize, wait: &mut Wait<'_>) -> Result<Connection, ProxyError> {
+    pub(crate) async fn checkout(
+        &self,
+        w: &Worker,
+        endpoint: usize,
+        wait: &mut Wait<'_>,
+    ) -> Result<Connection, ProxyError> {
         let endpoint = &self.endpoints[endpoint];
         match poll_fn(|cx| Poll::Ready(endpoint.take_idle(w, cx))).await {
             Some(connection) => Ok(connection),
@@ -95,7 +100,12 @@ impl UpstreamView {
     }
 
     /// A new connection, whatever is idle.
-    pub(crate) async fn connect(&self, w: &Worker, endpoint: &Rc<EndpointView>, wait: &mut Wait<'_>) -> Result<Connection, ProxyError> {
+    pub(crate) async fn connect(
+        &self,
+        w: &Worker,
+        endpoint: &Rc<EndpointView>,
+        wait: &mut Wait<'_>,
+    ) -> Result<Connection, ProxyError> {
         while endpoint.open.get() >= endpoint.max_connections {
             if let Some(connection) = self.wait_for_connection(w, endpoint, wait).await? {
                 return Ok(connection);
