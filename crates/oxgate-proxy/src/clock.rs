@@ -21,6 +21,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "this is the worker's clock")]
     pub(crate) fn new() -> Clock {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Clock { start: Instant::now(), wall_start_us: wall.as_micros() as u64, now_us: Cell::new(0) }

@@ -1,6 +1,8 @@
 //! The data plane as the rest of the program sees it: start workers, publish snapshots, open and
 //! close listeners, drain.
 
+#![expect(clippy::disallowed_types, reason = "the lock is taken per snapshot, never per request")]
+
 use crate::front::ListenerSocket;
 use crate::snapshot::Snapshot;
 use crate::worker::{self, Command, Handover, Inbox};

@@ -1,5 +1,7 @@
 //! An endpoint's live state, kept across snapshots for as long as the endpoint is configured.
 
+#![expect(clippy::disallowed_types, reason = "the lock is taken per connection and per answer of the name service")]
+
 use oxgate_config::resolved;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
