@@ -1,10 +1,11 @@
 //! Passing a request to an upstream and its answer back.
 
 use crate::chain::Chain;
-use crate::error::ProxyError;
+use crate::error::{ProxyError, Side};
 use crate::exchange::Exchange;
 use crate::front::Downstream;
 use crate::pump::{Pump, PumpError};
+use crate::respond;
 use crate::serve::Next;
 use crate::snapshot::{Route, TimeoutsUs};
 use crate::tunnel;
@@ -13,7 +14,7 @@ use crate::wait::Wait;
 use crate::worker::{View, Worker};
 use oxgate_config::resolved::{ListenerLimits, Split};
 use oxgate_http::{Framing, HeadLimits, Parsed, Request, Response};
-use oxgate_policy::{Call, Reply};
+use oxgate_policy::{Answer, Call, Reply};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -74,7 +75,7 @@ pub(crate) async fn request(
         x.attempts = x.attempts.saturating_add(1);
         let mut wait = Wait::new(down, total_us);
         let connection = if fresh_only {
-            upstream.connect(w, &upstream.endpoints[picked], &mut wait).await
+            upstream.connect(w, &upstream.endpoints[picked], &mut wait, true).await
         } else {
             upstream.checkout(w, picked, &mut wait).await
         };
@@ -133,7 +134,8 @@ async fn attempt(
     total_us: u64,
 ) -> Result<Origin, ProxyError> {
     let mut upload = Upload::begin(w, x, down, held);
-    let limits = down.listener.limits.get();
+    x.sent_us = upload.begun_us;
+    let limits = down.listener().limits.get();
     let mut interim = Interim::default();
     // Taking a used connection from the pool has just shown that nothing can be read from it, and
     // has left this task to be woken when something can.
@@ -235,8 +237,8 @@ impl Upload {
             Poll::Ready(Err(PumpError::Malformed)) => return Err(ProxyError::BadBody),
             Poll::Ready(Err(PumpError::TooLarge)) => return Err(ProxyError::BodyTooLarge),
             Poll::Pending => {
-                let progress = self.pump.moved != self.seen;
-                self.seen = self.pump.moved;
+                let progress = self.pump.progress() != self.seen;
+                self.seen = self.pump.progress();
                 return Ok(progress);
             }
         }
@@ -254,7 +256,8 @@ impl Upload {
         total_us: u64,
     ) {
         let now = w.clock.now_us();
-        let deadline = if self.state != UploadState::Running || self.pump.source_ended() {
+        let waits_for_upstream = self.pump.source_ended() || self.pump.waits_for_sink();
+        let deadline = if self.state != UploadState::Running || waits_for_upstream {
             now.saturating_add(timeouts.response)
         } else {
             let idle = limits.body_idle_timeout.as_micros() as u64;
@@ -333,8 +336,9 @@ pub(crate) async fn deliver(
     };
     x.response.write_head(sink, connection_field, &mut head);
     let mut download = Pump::new(head, framing, sink == Framing::Chunked, u64::MAX);
-    let stall_us = down.listener.limits.get().body_idle_timeout.as_micros() as u64;
-    let mut seen = u64::MAX;
+    let stall_us = down.listener().limits.get().body_idle_timeout.as_micros() as u64;
+    down.set_deadline(w.clock.now_us().saturating_add(timeouts.idle).min(total_us));
+    let mut seen = None;
     let result = poll_fn(|cx| {
         if upload.state == UploadState::Running && upload.poll(cx, w, down, &mut connection).is_err() {
             upload.state = UploadState::Refused;
@@ -354,8 +358,9 @@ pub(crate) async fn deliver(
             let stalled = if download.waits_for_sink() { ProxyError::ClientStalled } else { ProxyError::IdleTimeout };
             return Poll::Ready(Err(if total { ProxyError::TotalTimeout } else { stalled }));
         }
-        if download.moved != seen {
-            seen = download.moved;
+        let now_seen = Some((download.progress(), download.waits_for_sink(), upload.pump.progress()));
+        if now_seen != seen {
+            seen = now_seen;
             let patience = if download.waits_for_sink() { stall_us } else { timeouts.idle };
             down.set_deadline(w.clock.now_us().saturating_add(patience).min(total_us));
         }
@@ -370,16 +375,23 @@ pub(crate) async fn deliver(
             if uploaded && x.response.is_persistent() {
                 connection.release(w);
             }
-            if keep && uploaded {
-                Next::Keep
-            } else if uploaded {
-                Next::Close
-            } else {
-                Next::Linger
+            match (keep && uploaded, uploaded && !x.request.is_persistent()) {
+                (true, _) => Next::Keep,
+                (false, true) => Next::Close,
+                // The client may have sent more already, which would turn our closing into a reset.
+                (false, false) => Next::Linger,
             }
+        }
+        Err(error) if download.is_untouched() && error.side() == Side::Upstream => {
+            let (status, reason, detail) = error.answer();
+            drop(connection);
+            respond::answer(w, chain, x, down, &Answer::problem(status, reason, detail)).await
         }
         Err(error) => {
             // The head is out: all that is left is to let the client see that the body is cut.
+            if sink == Framing::UntilClose {
+                down.wire.socket.reset_on_close();
+            }
             x.reason = Some(error.answer().1);
             Next::Close
         }
@@ -408,8 +420,18 @@ pub(crate) async fn call(w: &Worker, view: &View, call: Call, down: &mut Downstr
     let (plan, upstream) = (&view.snapshot.upstreams[index], view.upstream(w, index));
     let Some(picked) = upstream.pick(plan) else { return none };
     let Ok(connection) = upstream.checkout(w, picked, &mut wait).await else { return none };
+    let reused = connection.reused;
     wait.set_deadline(deadline_us);
-    wait.until(w, ProxyError::ResponseTimeout, exchange_whole(w, upstream, &request, connection)).await.unwrap_or(none)
+    let mut reply = wait.until(w, ProxyError::ResponseTimeout, exchange_whole(w, upstream, &request, connection)).await;
+    // The upstream closed an idle connection just then.
+    if reply.as_ref().is_err_and(|e| *e == ProxyError::Reset) && reused && request.method().is_idempotent() {
+        let Ok(connection) = upstream.connect(w, &upstream.endpoints[picked], &mut wait, true).await else {
+            return none;
+        };
+        wait.set_deadline(deadline_us);
+        reply = wait.until(w, ProxyError::ResponseTimeout, exchange_whole(w, upstream, &request, connection)).await;
+    }
+    reply.unwrap_or(none)
 }
 
 /// One small exchange with an upstream, the reply held whole.
@@ -440,6 +462,9 @@ async fn exchange_whole(
                 match response.parse(connection.wire.input.filled(), request.method(), &RESPONSE_LIMITS) {
                     Ok(Parsed::Complete(len)) => {
                         connection.wire.input.consume(len);
+                        if response.status() == 101 {
+                            return Poll::Ready(Err(ProxyError::Malformed));
+                        }
                         head = !response.is_interim();
                         continue;
                     }

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 pub(crate) fn client(w: &Worker, view: &View, x: &mut Exchange, down: &Downstream) {
     x.begin(w.clock.now_us());
     x.client = down.peer;
-    x.scheme = down.listener.scheme();
+    x.scheme = down.listener().scheme();
     let trusted = &view.snapshot.trusted_proxies;
     let trusts = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     if !trusted.is_empty() && trusts(down.peer) {

@@ -45,6 +45,8 @@ pub(crate) struct Pump {
     ended: bool,
     /// Body bytes taken from the source.
     pub(crate) moved: u64,
+    /// Bytes that the sink has taken, heads and framing included.
+    flushed: u64,
     limit: u64,
 }
 
@@ -58,7 +60,7 @@ impl Pump {
             Framing::Chunked => (Coding::Chunked(Box::default()), false),
             Framing::UntilClose => (Coding::UntilClose, false),
         };
-        Pump { staged: head, staged_sent: 0, coding, rechunk, unsent: 0..0, ended, moved: 0, limit }
+        Pump { staged: head, staged_sent: 0, coding, rechunk, unsent: 0..0, ended, moved: 0, flushed: 0, limit }
     }
 
     /// Whether the whole body was read; some of it may still be unsent.
@@ -69,6 +71,16 @@ impl Pump {
     /// Whether the pump waits for the sink and not for the source.
     pub(crate) fn waits_for_sink(&self) -> bool {
         self.staged_sent < self.staged.len() || !self.unsent.is_empty()
+    }
+
+    /// A number that changes whenever something got further, on either side.
+    pub(crate) fn progress(&self) -> u64 {
+        self.moved.wrapping_add(self.flushed)
+    }
+
+    /// Whether the sink has taken nothing at all.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.flushed == 0
     }
 
     /// Whether all data has come and what follows is the unfinished line of a trailer field.
@@ -112,14 +124,18 @@ impl Pump {
         sink: &mut Socket,
     ) -> Poll<io::Result<()>> {
         while self.staged_sent < self.staged.len() {
-            self.staged_sent += ready!(sink.poll_write(cx, &self.staged[self.staged_sent..]))?;
+            let n = ready!(sink.poll_write(cx, &self.staged[self.staged_sent..]))?;
+            self.staged_sent += n;
+            self.flushed += n as u64;
         }
         if self.staged_sent > 0 {
             pool.put_staging(std::mem::take(&mut self.staged));
             self.staged_sent = 0;
         }
         while !self.unsent.is_empty() {
-            self.unsent.start += ready!(sink.poll_write(cx, source.input.slice(self.unsent.clone())))?;
+            let n = ready!(sink.poll_write(cx, source.input.slice(self.unsent.clone())))?;
+            self.unsent.start += n;
+            self.flushed += n as u64;
         }
         source.input.release(pool);
         Poll::Ready(Ok(()))

@@ -104,7 +104,6 @@ pub(crate) async fn answer(
     let drainable = match unread {
         Framing::None => Some(0),
         Framing::Length(n) if n <= MAX_DRAIN && !x.request.expects_continue() => Some(n),
-        _ if x.bytes_in > 0 => None,
         _ => None,
     };
     // Once some of the body went upstream, how much is left is the pump's secret.
@@ -117,7 +116,7 @@ pub(crate) async fn answer(
         (true, false) => None,
     };
     x.response.write_head(Framing::None, connection, &mut out);
-    if x.request.method() != Method::Head {
+    if x.request.method() != Method::Head && !matches!(x.status, 204 | 304) {
         out.extend_from_slice(&body);
         x.bytes_out = body.len() as u64;
     }
@@ -125,7 +124,7 @@ pub(crate) async fn answer(
     match drainable {
         _ if !sent => Next::Close,
         Some(n) if keep => drain(w, down, n).await,
-        _ if unread.is_none() => Next::Close,
+        _ if unread.is_none() && !x.request.is_persistent() => Next::Close,
         _ => Next::Linger,
     }
 }

@@ -4,7 +4,7 @@
 //! was moved back meanwhile is armed anew then. So an exchange that ends in time, and each that
 //! follows on its connection, costs a store.
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -35,8 +35,18 @@ struct Slot {
     armed: u64,
     generation: u32,
     expired: bool,
-    idle: bool,
+    /// Asked to make room for others; stays so until the slot is released.
+    shed: bool,
+    /// Since when the connection has waited for nothing but another request; `NEVER` when it does not.
+    idle_since: u64,
     waker: Option<Waker>,
+}
+
+impl Slot {
+    fn new(generation: u32, waker: Waker) -> Slot {
+        let waker = Some(waker);
+        Slot { deadline: NEVER, armed: NEVER, generation, expired: false, shed: false, idle_since: NEVER, waker }
+    }
 }
 
 /// A slot's number; whoever holds it gives it back.
@@ -47,20 +57,13 @@ impl Timers {
     /// A slot that wakes the current task.
     pub(crate) fn register(&self, cx: &Context<'_>) -> TimerId {
         let mut wheel = self.0.borrow_mut();
-        let waker = Some(cx.waker().clone());
+        let waker = cx.waker().clone();
         if let Some(id) = wheel.free.pop() {
             let slot = &mut wheel.slots[id as usize];
-            *slot = Slot {
-                deadline: NEVER,
-                armed: NEVER,
-                generation: slot.generation.wrapping_add(1),
-                expired: false,
-                idle: false,
-                waker,
-            };
+            *slot = Slot::new(slot.generation.wrapping_add(1), waker);
             return TimerId(id);
         }
-        wheel.slots.push(Slot { deadline: NEVER, armed: NEVER, generation: 0, expired: false, idle: false, waker });
+        wheel.slots.push(Slot::new(0, waker));
         TimerId(wheel.slots.len() as u32 - 1)
     }
 
@@ -69,27 +72,33 @@ impl Timers {
         let slot = &mut wheel.slots[id.0 as usize];
         slot.generation = slot.generation.wrapping_add(1);
         slot.waker = None;
-        slot.idle = false;
+        slot.idle_since = NEVER;
         wheel.free.push(id.0);
     }
 
-    /// Sets the deadline, in the clock's microseconds.
+    /// Sets the deadline, in the clock's microseconds; `u64::MAX` is none.
     #[inline]
     pub(crate) fn set(&self, id: TimerId, deadline_us: u64) {
-        let tick = deadline_us.div_ceil(TICK_US);
+        let tick = if deadline_us == NEVER { NEVER } else { deadline_us.div_ceil(TICK_US) };
         let mut wheel = self.0.borrow_mut();
         let slot = &mut wheel.slots[id.0 as usize];
         slot.deadline = tick;
         slot.expired = false;
-        slot.idle = false;
+        slot.idle_since = NEVER;
         if tick < slot.armed {
             wheel.arm(id.0, tick);
         }
     }
 
     /// Marks the slot's connection as one that waits for nothing but another request.
-    pub(crate) fn set_idle(&self, id: TimerId) {
-        self.0.borrow_mut().slots[id.0 as usize].idle = true;
+    pub(crate) fn set_idle(&self, id: TimerId, since_us: u64) {
+        self.0.borrow_mut().slots[id.0 as usize].idle_since = since_us;
+    }
+
+    /// Whether the connection should end to make room for others.
+    #[inline]
+    pub(crate) fn is_shed(&self, id: TimerId) -> bool {
+        self.0.borrow().slots[id.0 as usize].shed
     }
 
     /// Whether the deadline has passed.
@@ -101,17 +110,15 @@ impl Timers {
     /// Ends the waiting of up to `most` idle connections, the longest idle first; says how many.
     pub(crate) fn shed_idle(&self, most: usize) -> usize {
         let mut wheel = self.0.borrow_mut();
-        let mut idle: Vec<_> = wheel
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(_, s)| s.idle && !s.expired)
-            .map(|(i, s)| (s.deadline, i))
-            .collect();
+        let is_idle = |s: &Slot| s.idle_since != NEVER && !s.shed;
+        let slots = wheel.slots.iter().enumerate();
+        let mut idle: Vec<_> = slots.filter(|(_, s)| is_idle(s)).map(|(i, s)| (s.idle_since, i)).collect();
         idle.sort_unstable();
         idle.truncate(most);
         for (_, i) in &idle {
-            wheel.slots[*i].expire();
+            let slot = &mut wheel.slots[*i];
+            slot.shed = true;
+            slot.expire();
         }
         idle.len()
     }
@@ -130,6 +137,8 @@ impl Timers {
         let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
         poll_fn(|cx| {
             loop {
+                // The time that this task waits for is not the time of the last wake-up.
+                clock::mark_stale();
                 let next = self.0.borrow_mut().fire(clock.now_us() / TICK_US);
                 {
                     let mut wheel = self.0.borrow_mut();
@@ -224,6 +233,15 @@ mod tests {
     }
 
     #[test]
+    fn no_deadline_is_never_looked_at() {
+        let (timers, id) = timers();
+        timers.set(id, 10 * TICK_US);
+        timers.set(id, u64::MAX);
+        assert_eq!(timers.0.borrow_mut().fire(20), None);
+        assert!(!timers.expired(id));
+    }
+
+    #[test]
     fn a_released_slot_does_not_expire_its_successor() {
         let (timers, id) = timers();
         timers.set(id, 10 * TICK_US);
@@ -238,11 +256,14 @@ mod tests {
     fn the_longest_idle_go_first() {
         let (timers, first) = timers();
         let second = timers.register(&Context::from_waker(Waker::noop()));
+        // The one with the nearer deadline has been idle for less.
         timers.set(first, 20 * TICK_US);
         timers.set(second, 10 * TICK_US);
-        timers.set_idle(first);
-        timers.set_idle(second);
+        timers.set_idle(first, 1);
+        timers.set_idle(second, 2);
         assert_eq!(timers.shed_idle(1), 1);
-        assert!(timers.expired(second) && !timers.expired(first));
+        assert!(timers.is_shed(first) && !timers.is_shed(second));
+        timers.set(first, 30 * TICK_US);
+        assert!(timers.is_shed(first), "a new deadline saved it");
     }
 }

@@ -28,6 +28,7 @@ pub(crate) async fn run(
     let mut to_client = Half::new(head);
     let mut to_upstream = Half::new(Vec::new());
     w.metrics.tunnels.add(1);
+    down.set_deadline(w.clock.now_us().saturating_add(timeouts.tunnel_idle));
     let mut seen = u64::MAX;
     let end = poll_fn(|cx| {
         let a = to_client.poll(cx, w, &mut connection.wire, &mut down.wire.socket);

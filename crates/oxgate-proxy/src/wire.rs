@@ -41,6 +41,16 @@ impl Socket {
         }
     }
 
+    /// Closes with a reset: the peer must not take the end for an orderly one.
+    pub(crate) fn reset_on_close(&self) {
+        let zero = Some(std::time::Duration::ZERO);
+        // A socket that is gone already needs no reset.
+        let _ = match self {
+            Socket::Tcp(socket) => socket2::SockRef::from(socket).set_linger(zero),
+            Socket::Unix(socket) => socket2::SockRef::from(socket).set_linger(zero),
+        };
+    }
+
     /// Whether an unused connection has seen nothing: no byte and no end. Costs no system call as
     /// long as the event loop has not reported anything for the socket.
     #[inline]

@@ -139,7 +139,7 @@ impl Worker {
                 break;
             }
         }
-        self.drained().await;
+        self.drained(&mut inbox.handovers).await;
     }
 
     fn obey(self: &Rc<Self>, command: Command) {
@@ -162,7 +162,7 @@ impl Worker {
             }
             Command::Drain { within } => {
                 self.drain_until_us.set(Some(self.clock.now_us() + within.as_micros() as u64));
-                for (_, listener) in self.listeners.borrow_mut().drain() {
+                for listener in self.listeners.borrow().values() {
                     listener.stopping.set(true);
                     listener.stop.notify_one();
                 }
@@ -185,6 +185,9 @@ impl Worker {
 
     /// Gives the socket back unless another worker has it now: one with clearly fewer connections.
     pub(crate) fn hand_over(&self, listener: &Arc<str>, socket: Socket, peer: Option<SocketAddr>) -> Option<Socket> {
+        if self.is_draining() {
+            return Some(socket);
+        }
         let mine = self.metrics.connections.value();
         let loads = self.shared.metrics.iter().map(|m| m.connections.value()).enumerate();
         let Some((other, least)) = loads.min_by_key(|(_, load)| *load).filter(|(other, _)| *other != self.id) else {
@@ -205,6 +208,7 @@ impl Worker {
     }
 
     fn sweep(self: &Rc<Self>) {
+        clock::mark_stale();
         let now = self.clock.now_us();
         self.metrics.heartbeat.add(1);
         for upstream in self.view().upstreams.iter().filter_map(OnceCell::get) {
@@ -212,14 +216,24 @@ impl Worker {
         }
     }
 
-    /// Waits until every connection is gone, or the time is up.
-    async fn drained(&self) {
-        while self.metrics.connections.value() > 0 && !self.drain_is_over() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    /// Waits until every connection is gone, or the time is up. Connections handed over meanwhile are
+    /// served too.
+    async fn drained(self: &Rc<Self>, handovers: &mut mpsc::Receiver<Handover>) {
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        look.tick().await;
+        loop {
+            tokio::select! {
+                Some(handover) = handovers.recv() => self.take_over(handover),
+                _ = look.tick() => {
+                    clock::mark_stale();
+                    if self.drain_is_over() || (self.metrics.connections.value() == 0 && handovers.is_empty()) {
+                        break;
+                    }
+                }
+            }
         }
         // Tunnels and streams still open see the end and record it.
         self.timers.wake_all();
-        tokio::task::yield_now().await;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
@@ -249,8 +263,9 @@ impl Worker {
         } {
             // What did not change keeps its connections.
             let same = view.snapshot.upstream_named(&plan.name).filter(|i| view.snapshot.upstreams[*i].spec == plan);
-            if let Some(index) = same {
-                let _ = view.upstreams[index].set(used);
+            match same {
+                Some(index) => drop(view.upstreams[index].set(used)),
+                None => used.retire(),
             }
         }
         *self.view.borrow_mut() = Rc::new(view);

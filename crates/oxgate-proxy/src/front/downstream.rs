@@ -9,47 +9,71 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+/// Counts a connection from its being accepted to its end.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) w: Rc<Worker>,
+    pub(crate) listener: Rc<ListenerView>,
+}
+
+impl Admission {
+    pub(crate) fn new(w: &Rc<Worker>, listener: &Rc<ListenerView>) -> Admission {
+        listener.opened();
+        w.metrics.connections.add(1);
+        Admission { w: Rc::clone(w), listener: Rc::clone(listener) }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.listener.closed();
+        self.w.metrics.connections.sub(1);
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Downstream {
     pub(crate) wire: Wire,
-    pub(crate) listener: Rc<ListenerView>,
+    admission: Admission,
     /// The peer's address; the unspecified one for Unix sockets.
     pub(crate) peer: IpAddr,
     /// The peer's address as text, written once per connection.
     peer_text: Box<[u8]>,
     timer: TimerId,
-    w: Rc<Worker>,
 }
 
 impl Downstream {
-    pub(crate) fn new(
-        w: &Rc<Worker>,
-        listener: Rc<ListenerView>,
-        socket: Socket,
-        peer: Option<SocketAddr>,
-        timer: TimerId,
-    ) -> Downstream {
-        listener.opened();
-        w.metrics.connections.add(1);
+    pub(crate) fn new(admission: Admission, socket: Socket, peer: Option<SocketAddr>, timer: TimerId) -> Downstream {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |p| p.ip().to_canonical());
         let mut peer_text = Vec::with_capacity(16);
         write_address(peer, &mut peer_text);
-        Downstream { wire: Wire::new(socket), listener, peer, peer_text: peer_text.into(), timer, w: Rc::clone(w) }
+        Downstream { wire: Wire::new(socket), admission, peer, peer_text: peer_text.into(), timer }
+    }
+
+    /// The listener that accepted it.
+    #[inline]
+    pub(crate) fn listener(&self) -> &ListenerView {
+        &self.admission.listener
     }
 
     #[inline]
     pub(crate) fn set_deadline(&self, deadline_us: u64) {
-        self.w.timers.set(self.timer, deadline_us);
+        self.admission.w.timers.set(self.timer, deadline_us);
     }
 
     /// Marks the connection as waiting for nothing but another request.
     pub(crate) fn set_idle(&self) {
-        self.w.timers.set_idle(self.timer);
+        self.admission.w.timers.set_idle(self.timer, self.admission.w.clock.now_us());
+    }
+
+    /// Whether it should end to make room for others.
+    pub(crate) fn is_shed(&self) -> bool {
+        self.admission.w.timers.is_shed(self.timer)
     }
 
     #[inline]
     pub(crate) fn expired(&self) -> bool {
-        self.w.timers.expired(self.timer)
+        self.admission.w.timers.expired(self.timer)
     }
 
     /// Whether the client has closed its side. What it sends ahead is read up to one buffer; a
@@ -94,9 +118,8 @@ pub(crate) fn write_address(address: IpAddr, out: &mut Vec<u8>) {
 
 impl Drop for Downstream {
     fn drop(&mut self) {
-        self.wire.input.discard(&self.w.buffers);
-        self.w.timers.release(self.timer);
-        self.listener.closed();
-        self.w.metrics.connections.sub(1);
+        let w = &self.admission.w;
+        self.wire.input.discard(&w.buffers);
+        w.timers.release(self.timer);
     }
 }

@@ -3,7 +3,7 @@
 //! While a connection waits it is a few hundred bytes: the task, the socket, a timer slot. What an
 //! exchange needs is put in a box when the first byte comes and kept while requests follow closely.
 
-use super::downstream::Downstream;
+use super::downstream::{Admission, Downstream};
 use super::listener::ListenerView;
 use crate::exchange::Exchange;
 use crate::respond;
@@ -20,6 +20,8 @@ use std::task::Poll;
 
 /// How long a connection keeps its box after an exchange.
 const GRACE_US: u64 = 1_000_000;
+/// How long a new connection may take to send its first request while the gateway drains.
+const LAST_MOMENT_US: u64 = 500_000;
 /// What a client may still send that nobody will read, and how long it may take, before its
 /// connection is closed under it: closing at once would destroy the answer on its way.
 const LINGER_BYTES: usize = 1024 * 1024;
@@ -27,29 +29,43 @@ const LINGER_US: u64 = 2_000_000;
 
 /// Serves a connection in a task of its own.
 pub(crate) fn spawn(w: &Rc<Worker>, listener: &Rc<ListenerView>, socket: Socket, peer: Option<SocketAddr>) {
-    tokio::task::spawn_local(connection(Rc::clone(w), Rc::clone(listener), socket, peer));
+    tokio::task::spawn_local(connection(Admission::new(w, listener), socket, peer));
 }
 
-async fn connection(w: Rc<Worker>, listener: Rc<ListenerView>, socket: Socket, peer: Option<SocketAddr>) {
+async fn connection(admission: Admission, socket: Socket, peer: Option<SocketAddr>) {
+    let w = Rc::clone(&admission.w);
     let _watch = PanicWatch(Rc::clone(&w));
     let timer = poll_fn(|cx| Poll::Ready(w.timers.register(cx))).await;
-    let mut down = Downstream::new(&w, listener, socket, peer, timer);
-    let mut patience_us = down.listener.limits.get().header_timeout.as_micros() as u64;
-    while wait_for_bytes(&w, &mut down, patience_us).await {
+    let mut down = Downstream::new(admission, socket, peer, timer);
+    let mut patience_us = down.listener().limits.get().header_timeout.as_micros() as u64;
+    let mut first = true;
+    while wait_for_bytes(&w, &mut down, patience_us, first).await {
         if !Box::pin(burst(&w, &mut down)).await {
             return;
         }
-        patience_us = (down.listener.limits.get().idle_timeout.as_micros() as u64).saturating_sub(GRACE_US);
+        patience_us = (down.listener().limits.get().idle_timeout.as_micros() as u64).saturating_sub(GRACE_US);
+        first = false;
     }
 }
 
 /// Waits for a first byte; false when the client closes or stays silent, or the gateway drains.
-async fn wait_for_bytes(w: &Worker, down: &mut Downstream, patience_us: u64) -> bool {
+///
+/// A new connection may have its first request on the way while the gateway drains already: it gets
+/// a moment.
+async fn wait_for_bytes(w: &Worker, down: &mut Downstream, patience_us: u64, first: bool) -> bool {
     down.set_deadline(w.clock.now_us() + patience_us);
     down.set_idle();
+    let mut hurried = false;
     poll_fn(|cx| match down.wire.poll_fill(cx, &w.buffers) {
         Poll::Ready(read) => Poll::Ready(read.is_ok_and(|n| n > 0)),
-        Poll::Pending if down.expired() || w.is_draining() => Poll::Ready(false),
+        Poll::Pending if down.expired() || down.is_shed() => Poll::Ready(false),
+        Poll::Pending if w.is_draining() && first => {
+            if !std::mem::replace(&mut hurried, true) {
+                down.set_deadline(w.clock.now_us() + LAST_MOMENT_US);
+            }
+            Poll::Pending
+        }
+        Poll::Pending if w.is_draining() => Poll::Ready(false),
         Poll::Pending => Poll::Pending,
     })
     .await
@@ -94,8 +110,8 @@ enum Head {
 
 /// Reads the next request's head into the exchange.
 async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head {
-    let limits = down.listener.head_limits();
-    let header_timeout_us = down.listener.limits.get().header_timeout.as_micros() as u64;
+    let limits = down.listener().head_limits();
+    let header_timeout_us = down.listener().limits.get().header_timeout.as_micros() as u64;
     let mut begun = !down.wire.input.is_empty();
     down.set_deadline(w.clock.now_us() + if begun { header_timeout_us } else { GRACE_US });
     if !begun {
@@ -120,7 +136,8 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
                 Poll::Ready(Ok(n)) if n > 0 => {
                     let filled = down.wire.input.filled();
                     let new = &filled[filled.len() - n..];
-                    unparsed = memchr::memchr(b'\n', new).is_some() || filled.len() > limits.target.min(limits.bytes);
+                    let over = filled.len() > limits.target.min(limits.bytes);
+                    unparsed = over || memchr::memchr(b'\n', new).is_some() || down.wire.input.is_full();
                     if !begun {
                         begun = true;
                         down.set_deadline(w.clock.now_us() + header_timeout_us);
@@ -131,6 +148,7 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
                     let detail = "the request's head did not arrive in time";
                     return Poll::Ready(Head::Refused(Answer::problem(408, Reason::HeaderTimeout, detail)));
                 }
+                Poll::Pending if down.is_shed() && !begun => return Poll::Ready(Head::Closed),
                 Poll::Pending if down.expired() => return Poll::Ready(Head::Quiet),
                 Poll::Pending if w.is_draining() && !begun => return Poll::Ready(Head::Closed),
                 Poll::Pending => return Poll::Pending,

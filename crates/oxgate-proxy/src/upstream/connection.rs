@@ -1,6 +1,6 @@
 //! A connection to an endpoint.
 
-use super::pool::EndpointView;
+use super::pool::Place;
 use crate::error::ProxyError;
 use crate::wire::{Socket, Wire};
 use crate::worker::Worker;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) wire: Wire,
-    endpoint: Rc<EndpointView>,
+    place: Place,
     born_us: u64,
     /// Whether it has carried an exchange before: the peer may have closed it meanwhile.
     pub(crate) reused: bool,
@@ -20,9 +20,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket, endpoint: Rc<EndpointView>, now_us: u64) -> Connection {
-        endpoint.opened();
-        Connection { wire: Wire::new(socket), endpoint, born_us: now_us, reused: false, idle_since_us: now_us }
+    pub(super) fn new(socket: Socket, place: Place, now_us: u64) -> Connection {
+        Connection { wire: Wire::new(socket), place, born_us: now_us, reused: false, idle_since_us: now_us }
     }
 
     /// Gives the connection back for the next exchange; the caller knows that the last one ended
@@ -33,19 +32,13 @@ impl Connection {
         // Bytes that nobody asked for: never to be read as the next answer.
         let stray = !self.wire.input.is_empty();
         self.wire.input.discard(&w.buffers);
-        let too_old = now - self.born_us >= self.endpoint.max_age_us;
+        let too_old = now - self.born_us >= self.place.0.max_age_us;
         if !stray && !too_old && !w.is_draining() {
             self.reused = true;
             self.idle_since_us = now;
-            let endpoint = Rc::clone(&self.endpoint);
+            let endpoint = Rc::clone(&self.place.0);
             endpoint.keep(self);
         }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.endpoint.closed();
     }
 }
 

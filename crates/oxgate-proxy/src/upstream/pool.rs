@@ -84,7 +84,7 @@ impl UpstreamView {
         plan.schedule.next(&self.turn)
     }
 
-    /// An idle connection that is still good, or a new one.
+    /// An idle connection that is still good, or a new one. Whoever waits already comes first.
     #[inline]
     pub(crate) async fn checkout(
         &self,
@@ -93,21 +93,29 @@ impl UpstreamView {
         wait: &mut Wait<'_>,
     ) -> Result<Connection, ProxyError> {
         let endpoint = &self.endpoints[endpoint];
-        match poll_fn(|cx| Poll::Ready(endpoint.take_idle(w, cx))).await {
-            Some(connection) => Ok(connection),
-            None => self.connect(w, endpoint, wait).await,
+        if endpoint.waiting.get() == 0
+            && let Some(connection) = poll_fn(|cx| Poll::Ready(endpoint.take_idle(w, cx))).await
+        {
+            return Ok(connection);
         }
+        self.connect(w, endpoint, wait, false).await
     }
 
-    /// A new connection, whatever is idle.
+    /// A new connection; one that becomes idle while this waits for a place will do unless it has to
+    /// be `fresh`.
     pub(crate) async fn connect(
         &self,
         w: &Worker,
         endpoint: &Rc<EndpointView>,
         wait: &mut Wait<'_>,
+        fresh: bool,
     ) -> Result<Connection, ProxyError> {
+        let give_up_us = w.clock.now_us() + self.pending_timeout_us;
         while endpoint.open.get() >= endpoint.max_connections {
-            if let Some(connection) = self.wait_for_connection(w, endpoint, wait).await? {
+            wait.set_deadline(give_up_us);
+            if let Some(connection) = self.wait_for_connection(w, endpoint, wait).await?
+                && !fresh
+            {
                 return Ok(connection);
             }
         }
@@ -123,12 +131,10 @@ impl UpstreamView {
             }
             connection::open(w, &addresses).await
         });
-        let opened = opened.await;
-        drop(place);
-        match opened {
+        match opened.await {
             Ok(socket) => {
                 self.metrics.connects.add(1);
-                Ok(Connection::new(Socket::Tcp(socket), Rc::clone(endpoint), w.clock.now_us()))
+                Ok(Connection::new(Socket::Tcp(socket), place, w.clock.now_us()))
             }
             Err(error) => {
                 self.metrics.connect_failures.add(1);
@@ -149,13 +155,21 @@ impl UpstreamView {
             return Err(ProxyError::Overloaded);
         }
         let _pending = Pending::begin(self, endpoint);
-        wait.set_deadline(w.clock.now_us() + self.pending_timeout_us);
         wait.until(w, ProxyError::PendingTimeout, async {
             endpoint.freed.notified().await;
             Ok(())
         })
         .await?;
         Ok(poll_fn(|cx| Poll::Ready(endpoint.take_idle(w, cx))).await)
+    }
+
+    /// Keeps no connection any more; those in use end with their exchange.
+    pub(crate) fn retire(&self) {
+        for endpoint in &self.endpoints {
+            endpoint.retired.set(true);
+            let idle = std::mem::take(&mut *endpoint.idle.borrow_mut());
+            drop(idle);
+        }
     }
 
     /// Closes idle connections that were closed by the peer or have been idle too long.
@@ -169,11 +183,7 @@ impl UpstreamView {
 impl Drop for UpstreamView {
     fn drop(&mut self) {
         // Idle connections hold their endpoint, which holds them.
-        for endpoint in &self.endpoints {
-            endpoint.retired.set(true);
-            let idle = std::mem::take(&mut *endpoint.idle.borrow_mut());
-            drop(idle);
-        }
+        self.retire();
     }
 }
 
@@ -197,8 +207,9 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// Counts a connection that is being opened.
-struct Place(Rc<EndpointView>);
+/// Counts a connection from the moment it is being opened.
+#[derive(Debug)]
+pub(super) struct Place(pub(super) Rc<EndpointView>);
 
 impl Place {
     fn take(endpoint: &Rc<EndpointView>) -> Place {
@@ -247,12 +258,12 @@ impl EndpointView {
         }
     }
 
-    pub(super) fn opened(&self) {
+    fn opened(&self) {
         self.open.set(self.open.get() + 1);
         self.metrics.connections.add(1);
     }
 
-    pub(super) fn closed(&self) {
+    fn closed(&self) {
         self.open.set(self.open.get() - 1);
         self.metrics.connections.sub(1);
         self.wake_waiting();
