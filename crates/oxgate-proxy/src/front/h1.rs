@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 /// How long a connection keeps its box after an exchange.
-const GRACE_US: u64 = 1_000_000;
+const GRACE_US: u64 = 100_000;
 /// How long a new connection may take to send its first request while the gateway drains.
 const LAST_MOMENT_US: u64 = 500_000;
 /// What a client may still send that nobody will read, and how long it may take, before its
