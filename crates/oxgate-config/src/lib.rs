@@ -1,7 +1,7 @@
 //! From bytes to a checked configuration.
 //!
 //! One way only: a file's bytes become a tree of [`node`]s that know where they stand, the tree a
-//! [`document`] as written, the document a [`resolved`] configuration with every name found and every
+//! [`document`](mod@document) as written, the document a [`resolved`] configuration with every name found and every
 //! default in place. All mistakes on the way are noted as [`diagnostic`]s, never just the first.
 
 pub mod decode;

@@ -28,15 +28,6 @@ pub trait Environment {
     fn variable(&self, name: &str) -> Option<String>;
 }
 
-/// A document's tree, and every file that went into it.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The merged tree.
-    pub root: Node,
-    /// The files, the main one first.
-    pub files: Vec<PathBuf>,
-}
-
 /// Loads a file with everything it includes; every mistake is noted. The files that were found are
 /// given back even when there are mistakes, so that they can be watched.
 pub fn load(path: &Path, environment: &dyn Environment, diagnostics: &mut Diagnostics) -> (Option<Node>, Vec<PathBuf>) {

@@ -151,18 +151,18 @@ pub(crate) fn field_line(bytes: &[u8], at: usize) -> Result<Next, ScanError> {
     while bytes.get(start).is_some_and(|b| is_ows(*b)) {
         start += 1;
     }
-    let Some(rest) = bytes.get(start..) else { return Ok(Next::Partial) };
-    let Some(length) = memchr::memchr(b'\n', rest) else { return Ok(Next::Partial) };
-    let newline = start + length;
-    let bare = length == 0 || bytes[newline - 1] != b'\r';
-    let mut end = if bare { newline } else { newline - 1 };
+    let text_end = text_end(bytes, start);
+    let (bare, line_end) = match (bytes.get(text_end), bytes.get(text_end + 1)) {
+        (None, _) | (Some(b'\r'), None) => return Ok(Next::Partial),
+        (Some(b'\r'), Some(b'\n')) => (false, text_end + 2),
+        (Some(b'\n'), _) => (true, text_end + 1),
+        (Some(_), _) => return Err(ScanError::FieldValue),
+    };
+    let mut end = text_end;
     while end > start && is_ows(bytes[end - 1]) {
         end -= 1;
     }
-    if !is_text(&bytes[start..end]) {
-        return Err(ScanError::FieldValue);
-    }
-    Ok(Next::Field(Line { name, value: Span::new(start, end), end: newline + 1, bare, tab: bytes[colon + 1] == b'\t' }))
+    Ok(Next::Field(Line { name, value: Span::new(start, end), end: line_end, bare, tab: bytes[colon + 1] == b'\t' }))
 }
 
 /// The bytes from `at` on for which a test holds.
@@ -190,23 +190,37 @@ fn run(bytes: &[u8], at: usize, test: impl Fn(u8) -> bool) -> Span {
     Span::new(at, end.max(at))
 }
 
-/// Whether there is no control byte but the tab; eight bytes at a time.
-#[inline]
+/// Whether there is no control byte but the tab.
 fn is_text(value: &[u8]) -> bool {
+    text_end(value, 0) == value.len()
+}
+
+/// Where the first control byte stands that is no tab; the end where there is none. Eight bytes at
+/// a time.
+#[inline(always)]
+fn text_end(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, tail) = value.as_chunks::<8>();
-    // The high bit of a byte that is under 0x20 or 0x7f; bytes from 0x80 never set it.
-    let suspicious = |x: u64| {
-        ((x.wrapping_sub(ONES * 0x20) & !x) | ((x ^ (ONES * 0x7f)).wrapping_sub(ONES) & !(x ^ (ONES * 0x7f)))) & HIGH
-    };
-    // The last eight bytes are looked at together, some of them for a second time.
-    let plain = words.iter().all(|word| suspicious(u64::from_le_bytes(*word)) == 0)
-        && match value.last_chunk::<8>() {
-            Some(last) => suspicious(u64::from_le_bytes(*last)) == 0,
-            None => tail.iter().all(|b| *b >= 0x20 && *b != 0x7f),
-        };
-    plain || value.iter().all(|b| *b == b'\t' || (*b >= 0x20 && *b != 0x7f))
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let x = u64::from_le_bytes(*word);
+        let delete = x ^ (ONES * 0x7f);
+        // The high bit of bytes under 0x20 and of 0x7f. A borrow may mark bytes behind one that is
+        // rightly marked, never the first.
+        let controls = ((x.wrapping_sub(ONES * 0x20) & !x) | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
+        if controls == 0 {
+            at += 8;
+            continue;
+        }
+        at += controls.trailing_zeros() as usize / 8;
+        if bytes[at] != b'\t' {
+            return at;
+        }
+        at += 1;
+    }
+    while bytes.get(at).is_some_and(|b| *b == b'\t' || (*b >= 0x20 && *b != 0x7f)) {
+        at += 1;
+    }
+    at
 }
 
 #[cfg(test)]

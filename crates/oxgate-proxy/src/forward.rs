@@ -309,7 +309,6 @@ impl Interim {
 /// Passes the answer on to the client, while the rest of the request may still be going out.
 pub(crate) async fn deliver(
     w: &Rc<Worker>,
-    view: &View,
     chain: Option<&Chain>,
     x: &mut Exchange,
     down: &mut Downstream,
@@ -322,7 +321,7 @@ pub(crate) async fn deliver(
     }
     x.status = x.response.status();
     if x.status == 101 {
-        return tunnel::run(w, view, x, down, connection, interim, &timeouts).await;
+        return tunnel::run(w, x, down, connection, interim, &timeouts).await;
     }
     let (sink, keep) = client_framing(w, x, framing, upload.state);
     let mut head = interim;

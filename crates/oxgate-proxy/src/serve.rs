@@ -49,7 +49,7 @@ pub(crate) async fn serve(w: &Rc<Worker>, x: &mut Exchange, down: &mut Downstrea
     };
     let chain = x.route.map(|i| &view.snapshot.routes[i].chain);
     let next = match reply {
-        Reply::Upstream(origin) => forward::deliver(w, &view, chain, x, down, *origin).await,
+        Reply::Upstream(origin) => forward::deliver(w, chain, x, down, *origin).await,
         Reply::Own(answer) => respond::answer(w, chain, x, down, &answer).await,
         Reply::Nobody(error) => respond::nobody(x, error),
     };

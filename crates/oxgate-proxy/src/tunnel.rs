@@ -7,7 +7,7 @@ use crate::serve::Next;
 use crate::snapshot::TimeoutsUs;
 use crate::upstream::Connection;
 use crate::wire::Socket;
-use crate::worker::{View, Worker};
+use crate::worker::Worker;
 use oxgate_http::Framing;
 use oxgate_telemetry::Reason;
 use std::future::poll_fn;
@@ -16,7 +16,6 @@ use std::task::{Context, Poll};
 /// Sends the 101 and then relays; a side that ends is ended on the other side too.
 pub(crate) async fn run(
     w: &Worker,
-    view: &View,
     x: &mut Exchange,
     down: &mut Downstream,
     mut connection: Connection,
@@ -51,7 +50,6 @@ pub(crate) async fn run(
     })
     .await;
     w.metrics.tunnels.sub(1);
-    let _ = view;
     x.reason = end;
     (x.bytes_out, x.bytes_in) = (to_client.pump.moved, to_upstream.pump.moved);
     Next::Close

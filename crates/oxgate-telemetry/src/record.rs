@@ -122,11 +122,6 @@ impl LogReader {
         Record::decode(&self.record)
     }
 
-    /// Whether the worker's end is gone and everything was read.
-    pub fn is_finished(&self) -> bool {
-        self.ring.is_abandoned() && self.ring.is_empty()
-    }
-
     fn take(&mut self, size: usize) -> Option<&[u8]> {
         let chunk = self.ring.read_chunk(size).ok()?;
         let (first, second) = chunk.as_slices();
