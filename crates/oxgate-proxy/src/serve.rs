@@ -26,9 +26,13 @@ pub(crate) enum Next {
 }
 
 /// Where a response comes from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one; a box would be an allocation per request"
+)]
 pub(crate) enum Reply {
     /// An upstream, whose head is in the exchange.
-    Upstream(Box<Origin>),
+    Upstream(Origin),
     /// The gateway itself.
     Own(Box<Answer>),
     /// Nowhere: there is nobody left to answer.
@@ -49,7 +53,7 @@ pub(crate) async fn serve(w: &Rc<Worker>, x: &mut Exchange, down: &mut Downstrea
     };
     let chain = x.route.map(|i| &view.snapshot.routes[i].chain);
     let next = match reply {
-        Reply::Upstream(origin) => forward::deliver(w, chain, x, down, *origin).await,
+        Reply::Upstream(origin) => forward::deliver(w, chain, x, down, origin).await,
         Reply::Own(answer) => respond::answer(w, chain, x, down, &answer).await,
         Reply::Nobody(error) => respond::nobody(x, error),
     };
@@ -75,7 +79,7 @@ fn find_route<'v>(view: &'v View, x: &mut Exchange) -> Result<&'v Route, Box<Ans
 async fn act(w: &Rc<Worker>, view: &View, route: &Route, x: &mut Exchange, down: &mut Downstream) -> Reply {
     match &route.action {
         Action::Proxy(arms) => match forward::request(w, view, route, arms, x, down).await {
-            Ok(origin) => Reply::Upstream(Box::new(origin)),
+            Ok(origin) => Reply::Upstream(origin),
             Err(error) => respond::failure(route, x, error),
         },
         Action::Respond(fixed) => Reply::Own(respond::fixed(fixed, Reason::RouteResponse)),
