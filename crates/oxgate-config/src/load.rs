@@ -28,18 +28,14 @@ pub trait Environment {
     fn variable(&self, name: &str) -> Option<String>;
 }
 
-/// Loads a file with everything it includes; every mistake is noted. The files that were found are
-/// given back even when there are mistakes, so that they can be watched.
-pub fn load(path: &Path, environment: &dyn Environment, diagnostics: &mut Diagnostics) -> (Option<Node>, Vec<PathBuf>) {
-    let mut files = vec![path.to_owned()];
-    let Some(mut root) = load_one(path, environment, diagnostics) else { return (None, files) };
-    let includes = take_includes(&mut root, diagnostics);
-    for (pattern, place) in includes {
-        let base = path.parent().unwrap_or(Path::new(""));
+/// Loads a file with everything it includes; every mistake is noted.
+pub fn load(path: &Path, environment: &dyn Environment, diagnostics: &mut Diagnostics) -> Option<Node> {
+    let mut root = load_one(path, environment, diagnostics)?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    for (pattern, place) in take_includes(&mut root, diagnostics) {
         match matching(&base.join(&pattern), environment) {
             Ok(found) => {
                 for file in found {
-                    files.push(file.clone());
                     if let Some(node) = load_one(&file, environment, diagnostics) {
                         merge(&mut root, node, diagnostics);
                     }
@@ -48,7 +44,7 @@ pub fn load(path: &Path, environment: &dyn Environment, diagnostics: &mut Diagno
             Err(error) => diagnostics.push(Diagnostic::at(&place, format!("cannot include `{pattern}`: {error}"))),
         }
     }
-    (Some(root), files)
+    Some(root)
 }
 
 fn load_one(path: &Path, environment: &dyn Environment, diagnostics: &mut Diagnostics) -> Option<Node> {

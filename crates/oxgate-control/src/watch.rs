@@ -12,8 +12,17 @@ use std::time::Duration;
 /// How often files are looked at.
 pub const EVERY: Duration = Duration::from_millis(500);
 
-/// What is known of a file: device, inode, size, time of change; `None` when it cannot be read.
-type Print = Option<(u64, u64, u64, i64, i64)>;
+/// What a path leads to: device, inode, size, time of change; nothing when it cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Print(Option<(u64, u64, u64, i64, i64)>);
+
+impl Print {
+    /// What the path leads to now. Taken before a file is read, it misses no change after.
+    pub fn of(path: &Path) -> Print {
+        let meta = fs::metadata(path).ok();
+        Print(meta.map(|m| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec())))
+    }
+}
 
 /// Files under watch.
 #[derive(Debug, Default)]
@@ -22,29 +31,19 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches these files and the folders they are in from now on, instead of those before.
-    pub fn set(&mut self, files: &[PathBuf]) {
-        let mut paths: Vec<PathBuf> = files.to_vec();
-        // A file that appears beside the others may be meant by an `include`.
-        paths.extend(files.iter().skip(1).filter_map(|f| f.parent()).map(Path::to_owned));
-        paths.sort();
-        paths.dedup();
-        self.files = paths.into_iter().map(|path| (path.clone(), print(&path))).collect();
+    /// Watches these files and folders from now on, instead of those before.
+    pub fn set(&mut self, files: Vec<(PathBuf, Print)>) {
+        self.files = files;
     }
 
     /// Whether anything is different from the last time somebody asked.
     pub fn changed(&mut self) -> bool {
         let mut changed = false;
         for (path, known) in &mut self.files {
-            let now = print(path);
+            let now = Print::of(path);
             changed |= now != *known;
             *known = now;
         }
         changed
     }
-}
-
-fn print(path: &Path) -> Print {
-    let meta = fs::metadata(path).ok()?;
-    Some((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
 }

@@ -6,6 +6,7 @@ use oxgate_config::diagnostic::{Diagnostic, Diagnostics};
 use oxgate_config::document::Document;
 use oxgate_config::load;
 use oxgate_config::resolved::{PolicyUse, Resolved};
+use oxgate_control::watch::Print;
 use oxgate_policy::Policy;
 use oxgate_proxy::CompiledPolicy;
 use std::collections::HashMap;
@@ -42,19 +43,18 @@ pub struct Ready {
 pub struct Reading {
     /// The configuration, or every mistake in it.
     pub result: Result<Ready, Vec<Diagnostic>>,
-    /// The files that were read, mistakes or not.
-    pub files: Vec<PathBuf>,
+    /// The files and folders that were looked at, mistakes or not, as they were just before.
+    pub files: Vec<(PathBuf, Print)>,
 }
 
 impl Source {
     /// Reads, resolves and compiles; publishes nothing.
     pub fn read(&self) -> Reading {
         let mut diagnostics = Diagnostics::default();
-        let (root, files) = match self {
-            Source::File(path) => load::load(path, &System, &mut diagnostics),
-            Source::Text { name, text } => {
-                (load::from_text(name, text.clone(), None, &System, &mut diagnostics), Vec::new())
-            }
+        let system = System::default();
+        let root = match self {
+            Source::File(path) => load::load(path, &system, &mut diagnostics),
+            Source::Text { name, text } => load::from_text(name, text.clone(), None, &system, &mut diagnostics),
         };
         let document = root.and_then(|root| oxgate_config::document(&root, &mut diagnostics));
         let ready = document.map(|document| {
@@ -66,7 +66,7 @@ impl Source {
             Some(ready) if diagnostics.is_empty() => Ok(ready),
             _ => Err(diagnostics.into_sorted()),
         };
-        Reading { result, files }
+        Reading { result, files: system.into_seen() }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::gateway::Gateway;
 use oxgate_config::diagnostic::Diagnostic;
 use oxgate_config::resolved::Admin;
 use oxgate_control::http::{Answer, json, serve, text};
-use oxgate_control::watch::{self, Watch};
+use oxgate_control::watch::{self, Print, Watch};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ type ReloadRequest = oneshot::Sender<Result<u64, String>>;
 pub(crate) fn run(
     ready: Ready,
     source: Source,
-    files: Vec<PathBuf>,
+    files: Vec<(PathBuf, Print)>,
     workers: usize,
     started: impl FnOnce(&Gateway),
 ) -> io::Result<()> {
@@ -36,7 +36,7 @@ pub(crate) fn run(
         open_interfaces(&gateway, reloads).await?;
         started(&gateway);
         let mut watch = Watch::default();
-        watch.set(&files);
+        watch.set(files);
         let mut life = Life { signals: Signals::new()?, requests, watch, source };
         life.serve(&mut gateway).await;
         life.drain(gateway).await;
@@ -90,7 +90,7 @@ impl Life {
     /// Reads the configuration again; a bad one changes nothing. Gives the revision in force.
     fn reload(&mut self, gateway: &mut Gateway) -> Result<u64, String> {
         let reading = self.source.read();
-        self.watch.set(&reading.files);
+        self.watch.set(reading.files);
         let result = match reading.result {
             Ok(ready) => {
                 warn_of_fixed(gateway, &ready);
