@@ -274,7 +274,7 @@ impl Resolver<'_> {
             let id = oxgate_http::Name::of(name);
             if !oxgate_http::token::is_token(name) {
                 self.diagnostics.push(Diagnostic::at(&key.place, format!("`{}` is not a field name", key.text)));
-            } else if id.hop_by_hop() || id == oxgate_http::Name::ContentLength {
+            } else if id.is_hop_by_hop() || id == oxgate_http::Name::ContentLength {
                 self.diagnostics
                     .push(Diagnostic::at(&key.place, format!("`{}` is set by the gateway itself", key.text)));
             }

@@ -1,7 +1,7 @@
 //! Chunked transfer coding (RFC 9112 §7.1), decoded in place and encoded around data where it lies.
 
 use crate::name::Name;
-use crate::scan::{self, Next};
+use crate::scan::{Lines, Next};
 use std::ops::Range;
 
 /// The most bytes of one chunk-size line, extension included.
@@ -155,9 +155,9 @@ impl Decoder {
         }
         let mut received = std::mem::take(&mut self.trailers);
         received.extend_from_slice(b"\r\n");
-        let mut at = 0;
+        let mut lines = Lines::new(&received, 0);
         for _ in 0..=MAX_TRAILER_FIELDS {
-            match scan::field_line(&received, at) {
+            match lines.next() {
                 Ok(Next::Field(line)) if !line.bare => {
                     let name = &received[line.name.range()];
                     if may_trail(name) {
@@ -166,7 +166,6 @@ impl Decoder {
                         self.trailers.extend_from_slice(&received[line.value.range()]);
                         self.trailers.extend_from_slice(b"\r\n");
                     }
-                    at = line.end;
                 }
                 Ok(Next::End(_)) => return Ok(()),
                 _ => return Err(ChunkError),
@@ -188,7 +187,7 @@ impl Decoder {
 
 fn may_trail(name: &[u8]) -> bool {
     let id = if name.contains(&b'_') { Name::of_alias(name) } else { Name::of(name) };
-    !id.hop_by_hop()
+    !id.is_hop_by_hop()
         && !matches!(
             id,
             Name::Host

@@ -25,14 +25,18 @@ impl Framing {
     }
 }
 
-/// Reads a Content-Length value: digits only (RFC 9110 §8.6), at most 18 of them significant.
+/// Reads a Content-Length value: digits only (RFC 9110 §8.6), at most 32 of them, under 2^62.
 pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > 32 || !value.iter().all(u8::is_ascii_digit) {
+    if value.is_empty() || value.len() > 32 {
         return None;
     }
     let mut length: u64 = 0;
-    for digit in value {
-        length = length.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+    for b in value {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 || length >= 1 << 58 {
+            return None;
+        }
+        length = length * 10 + u64::from(digit);
     }
     (length < 1 << 62).then_some(length)
 }

@@ -72,15 +72,13 @@ impl Head {
 
     #[inline]
     pub(crate) fn push_received(&mut self, line: &Line, id: Name) {
-        let canonical = line.value.start == line.name.end + 2 && line.end == line.value.end as usize + 2 && !line.bare;
         self.fields.push(Field {
-            line: Span::new(line.name.start as usize, line.end),
+            line: Span::new(line.name.range().start, line.end),
             value: line.value,
-            name_len: (line.name.end - line.name.start) as u16,
+            name_len: line.name.range().len() as u16,
             id,
             dropped: false,
-            // Right behind the colon stands one space, or the tab that a strict reader dislikes.
-            canonical: canonical && !line.tab,
+            canonical: line.canonical,
         });
     }
 
@@ -191,7 +189,7 @@ impl Head {
             }
         }
         for f in &mut self.fields {
-            f.dropped |= f.id.hop_by_hop();
+            f.dropped |= f.id.is_hop_by_hop();
         }
     }
 
@@ -219,6 +217,15 @@ impl Head {
         self.finish_line(start, label.len() - 2, id, write);
     }
 
+    /// Adds every field of `other`, a head that was put together by appending.
+    #[inline]
+    pub fn append_all(&mut self, other: &Head) {
+        let shift = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(&other.bytes);
+        let shifted = |span: Span| Span { start: span.start + shift, end: span.end + shift };
+        self.fields.extend(other.fields.iter().map(|f| Field { line: shifted(f.line), value: shifted(f.value), ..*f }));
+    }
+
     #[inline]
     fn finish_line(&mut self, start: usize, name_len: usize, id: Name, write: impl FnOnce(&mut Vec<u8>)) {
         let value = self.bytes.len();
@@ -241,10 +248,11 @@ impl Head {
         self.append(name, value);
     }
 
-    /// Appends the kept field lines, without the blank line that ends a head.
+    /// Appends a start line that is kept as it was received, where there is one, and the kept field
+    /// lines, without the blank line that ends a head.
     #[inline]
-    pub fn write_fields(&self, out: &mut Vec<u8>) {
-        let mut run = Span::default();
+    pub(crate) fn write(&self, start_line: Span, out: &mut Vec<u8>) {
+        let mut run = start_line;
         for f in self.fields.iter().filter(|f| !f.dropped) {
             if f.canonical && f.line.start == run.end {
                 run.end = f.line.end;
@@ -277,7 +285,7 @@ mod tests {
 
     fn written(head: &Head) -> Vec<u8> {
         let mut out = Vec::new();
-        head.write_fields(&mut out);
+        head.write(Span::default(), &mut out);
         out
     }
 
@@ -317,8 +325,10 @@ mod tests {
                     name: Span::new(start, start + name.len()),
                     value: Span::new(from, to),
                     end: text.len(),
+                    id: Name::Other,
                     bare: false,
-                    tab: !tidy,
+                    canonical: *tidy,
+                    underscore: false,
                 });
                 list.push((name.into_bytes(), value.into_bytes()));
             }

@@ -8,6 +8,7 @@ pub mod chunked;
 pub mod forwarded;
 mod framing;
 mod head;
+mod marks;
 mod name;
 pub mod path;
 mod request;

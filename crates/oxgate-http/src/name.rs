@@ -86,15 +86,25 @@ static TABLE: [(&str, Name); SLOTS] = {
 /// of lower-case letters, digits and hyphens, which is why setting one bit is enough.
 #[inline]
 fn same(name: &[u8], lower: &[u8]) -> bool {
-    let (words, tail) = name.as_chunks::<8>();
-    let (lower_words, lower_tail) = lower.as_chunks::<8>();
     const CASE: u64 = 0x2020_2020_2020_2020;
-    let eight = |a: &[u8; 8], b: &[u8; 8]| u64::from_le_bytes(*a) | CASE == u64::from_le_bytes(*b);
-    words.iter().zip(lower_words).all(|(a, b)| eight(a, b))
-        && match (name.last_chunk(), lower.last_chunk()) {
-            (Some(a), Some(b)) => eight(a, b),
-            _ => tail.iter().zip(lower_tail).all(|(a, b)| a | 0x20 == *b),
+    let four = |a: &[u8], b: &[u8]| match (a.first_chunk(), b.first_chunk()) {
+        (Some(a), Some(b)) => u32::from_le_bytes(*a) | CASE as u32 == u32::from_le_bytes(*b),
+        _ => false,
+    };
+    let eight = |a: &[u8], b: &[u8]| match (a.first_chunk(), b.first_chunk()) {
+        (Some(a), Some(b)) => u64::from_le_bytes(*a) | CASE == u64::from_le_bytes(*b),
+        _ => false,
+    };
+    // The last word overlaps the one before.
+    match name.len() {
+        n @ 8..=16 => eight(name, lower) && eight(&name[n - 8..], &lower[n - 8..]),
+        n @ 4..8 => four(name, lower) && four(&name[n - 4..], &lower[n - 4..]),
+        n @ 17.. => {
+            let words = name.as_chunks::<8>().0.iter().zip(lower.as_chunks::<8>().0);
+            words.into_iter().all(|(a, b)| eight(a, b)) && eight(&name[n - 8..], &lower[n - 8..])
         }
+        0..4 => name.iter().zip(lower).all(|(a, b)| a | 0x20 == *b),
+    }
 }
 
 impl Name {
@@ -128,23 +138,69 @@ impl Name {
         Name::of(spelled)
     }
 
+    /// The fields about the client that only trusted peers may send.
+    #[inline]
+    pub fn is_forwarding(self) -> bool {
+        NameSet::FORWARDING.has(self)
+    }
+
     /// Fields that belong to one connection and are never forwarded (RFC 9110 §7.6.1), with the
     /// ones that old peers use alike.
     #[inline]
-    pub fn hop_by_hop(self) -> bool {
-        matches!(
-            self,
-            Name::Connection
-                | Name::KeepAlive
-                | Name::ProxyConnection
-                | Name::ProxyAuthenticate
-                | Name::ProxyAuthorization
-                | Name::Te
-                | Name::Trailer
-                | Name::TransferEncoding
-                | Name::Upgrade
-                | Name::Http2Settings
-        )
+    pub fn is_hop_by_hop(self) -> bool {
+        NameSet::HOP_BY_HOP.has(self)
+    }
+}
+
+/// A set of known names, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NameSet(u64);
+
+impl NameSet {
+    pub(crate) const FORWARDING: NameSet = NameSet::of(&[
+        Name::XForwardedFor,
+        Name::XForwardedProto,
+        Name::XForwardedHost,
+        Name::XForwardedPort,
+        Name::Forwarded,
+        Name::XRequestId,
+    ]);
+    pub(crate) const HOP_BY_HOP: NameSet = NameSet::of(&[
+        Name::Connection,
+        Name::KeepAlive,
+        Name::ProxyConnection,
+        Name::ProxyAuthenticate,
+        Name::ProxyAuthorization,
+        Name::Te,
+        Name::Trailer,
+        Name::TransferEncoding,
+        Name::Upgrade,
+        Name::Http2Settings,
+    ]);
+
+    /// The set of these names. There are fewer than 64 names.
+    pub(crate) const fn of(names: &[Name]) -> NameSet {
+        let (mut set, mut i) = (0, 0);
+        while i < names.len() {
+            set |= 1 << names[i] as u8;
+            i += 1;
+        }
+        NameSet(set)
+    }
+
+    #[inline(always)]
+    pub(crate) fn insert(&mut self, name: Name) {
+        self.0 |= 1 << name as u8;
+    }
+
+    #[inline(always)]
+    pub(crate) fn has(self, name: Name) -> bool {
+        self.0 & 1 << name as u8 != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn meets(self, other: NameSet) -> bool {
+        self.0 & other.0 != 0
     }
 }
 
@@ -160,6 +216,14 @@ mod tests {
         }
         assert_eq!(Name::of(b"x-unknown"), Name::Other);
         assert_eq!(Name::of(b""), Name::Other);
+    }
+
+    #[test]
+    fn a_set_has_what_was_put_in() {
+        assert!(TEXTS.len() < 64, "a set is 64 bits");
+        let mut set = NameSet::default();
+        set.insert(Name::Te);
+        assert!(set.has(Name::Te) && set.meets(NameSet::HOP_BY_HOP) && !set.meets(NameSet::FORWARDING));
     }
 
     #[test]

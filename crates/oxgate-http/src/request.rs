@@ -2,7 +2,8 @@
 
 use crate::framing::content_length;
 use crate::head::{Head, Span};
-use crate::scan::{self, Next, RequestLine, ScanError};
+use crate::name::NameSet;
+use crate::scan::{self, Line, Lines, Next, RequestLine, ScanError};
 use crate::{Framing, HeadLimits, Name, Parsed, PathPolicy, authority, path, token};
 
 /// The methods that have rules of their own (RFC 9110 §9).
@@ -94,6 +95,9 @@ pub struct Request {
     persistent: bool,
     upgrade: Option<Upgrade>,
     expects_continue: bool,
+    claims_client: bool,
+    /// The request line, as long as it may be sent as it was received.
+    line: Span,
 }
 
 impl Request {
@@ -122,7 +126,7 @@ impl Request {
         }
         self.reset(&received[..len], &line);
         self.settle(facts)?;
-        self.read_target(line.target)?;
+        self.read_target(&line)?;
         Ok(Parsed::Complete(len))
     }
 
@@ -135,6 +139,7 @@ impl Request {
         (self.query, self.authority) = Default::default();
         self.framing = Framing::None;
         self.upgrade = None;
+        self.line = Span::default();
     }
 
     /// Puts every field in the index and collects what decides framing and persistence; `None` while
@@ -143,13 +148,14 @@ impl Request {
     fn index_fields(
         &mut self,
         received: &[u8],
-        mut at: usize,
+        at: usize,
         limits: &HeadLimits,
     ) -> Result<Option<(Facts, usize)>, RequestError> {
         let mut facts = Facts::default();
+        let mut lines = Lines::new(received, at);
         let mut left = limits.fields;
         loop {
-            let line = match scan::field_line(received, at).map_err(syntax)? {
+            let line = match lines.next().map_err(syntax)? {
                 Next::Field(line) => line,
                 Next::End(end) => return Ok(Some((facts, end))),
                 Next::Partial => return Ok(None),
@@ -161,8 +167,7 @@ impl Request {
                 return Err(RequestError::HeadTooLarge);
             }
             left -= 1;
-            at = line.end;
-            let id = facts.field(&received[line.name.range()], &received[line.value.range()], line.value)?;
+            let id = facts.field(&line, &received[line.value.range()])?;
             self.head.push_received(&line, id);
         }
     }
@@ -184,6 +189,7 @@ impl Request {
         };
         self.persistent = !facts.close && (!self.http10 || facts.keep_alive);
         self.expects_continue = facts.expects_continue && !self.http10;
+        self.claims_client = facts.seen.meets(NameSet::FORWARDING);
         if facts.upgrade && facts.upgrade_option && self.method == Method::Get && !self.http10 && self.framing.is_none()
         {
             self.upgrade = Some(Upgrade::Websocket);
@@ -193,7 +199,7 @@ impl Request {
             None if self.http10 => {}
             _ => return Err(RequestError::Host),
         }
-        if facts.hop_by_hop {
+        if facts.seen.meets(NameSet::HOP_BY_HOP) {
             self.head.strip_hop_by_hop(facts.nominated);
         }
         if facts.underscores {
@@ -209,7 +215,8 @@ impl Request {
     /// Splits the target (RFC 9112 §3.2) and gives the path its normal form under the strict
     /// policy; a path that has none there keeps an empty one until [`Request::set_path_policy`].
     #[inline]
-    fn read_target(&mut self, target: Span) -> Result<(), RequestError> {
+    fn read_target(&mut self, line: &RequestLine) -> Result<(), RequestError> {
+        let target = line.target;
         let mut origin = target;
         if self.head.bytes(target).first() != Some(&b'/') {
             if self.head.bytes(target) == b"*" && self.method == Method::Options {
@@ -220,16 +227,23 @@ impl Request {
         }
         let text = self.head.bytes(origin);
         let start = origin.range().start;
-        let end = text.iter().position(|b| *b == b'?').unwrap_or(text.len());
-        let (path, query) = text.split_at(end);
+        let mut end = path::plain_len(text);
+        let plain = end == text.len() || text[end] == b'?';
+        if !plain {
+            end = memchr::memchr(b'?', text).unwrap_or(text.len());
+        }
+        let query = &text[end..];
         if query.iter().any(|b| !(0x21..0x7f).contains(b) || *b == b'#') {
             return Err(RequestError::Path(path::PathError::Byte));
         }
-        let plain = path::is_plain(path);
+        let lone_mark = query.len() == 1;
         self.query = if query.len() > 1 { Span::new(start + end + 1, start + text.len()) } else { Span::default() };
-        self.raw_path = if path.is_empty() { self.head.store(b"/") } else { Span::new(start, start + end) };
+        self.raw_path = if end == 0 { self.head.store(b"/") } else { Span::new(start, start + end) };
         if plain {
             (self.path, self.match_path) = (self.raw_path, self.raw_path);
+            if origin == target && !self.http10 && !lone_mark {
+                self.line = Span::new(line.method.range().start, line.end);
+            }
         }
         Ok(())
     }
@@ -276,6 +290,7 @@ impl Request {
 
     /// Replaces the path; the caller vouches for its being in normal form.
     pub fn set_path(&mut self, form: &[u8]) {
+        self.line = Span::default();
         self.path = self.head.store(form);
         self.match_path = self.path;
         if form.contains(&b';') {
@@ -287,6 +302,7 @@ impl Request {
 
     /// Replaces the query, given without its question mark.
     pub fn set_query(&mut self, query: &[u8]) {
+        self.line = Span::default();
         self.query = if query.is_empty() { Span::default() } else { self.head.store(query) };
     }
 
@@ -367,9 +383,28 @@ impl Request {
         self.expects_continue
     }
 
+    /// Whether the client sent a field that says who the client is ([`Name::is_forwarding`]).
+    pub fn claims_client(&self) -> bool {
+        self.claims_client
+    }
+
     /// Appends the head as an HTTP/1.1 request.
     #[inline]
     pub fn write_head(&self, out: &mut Vec<u8>) {
+        if self.line.is_empty() {
+            self.write_line(out);
+        }
+        self.head.write(self.line, out);
+        if self.framing == Framing::Chunked {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if self.upgrade == Some(Upgrade::Websocket) {
+            out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_line(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.method_text());
         out.push(b' ');
         out.extend_from_slice(self.path());
@@ -379,14 +414,6 @@ impl Request {
             out.extend_from_slice(query);
         }
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        self.head.write_fields(out);
-        if self.framing == Framing::Chunked {
-            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-        }
-        if self.upgrade == Some(Upgrade::Websocket) {
-            out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -404,23 +431,35 @@ struct Facts {
     upgrade: bool,
     upgrade_option: bool,
     expects_continue: bool,
-    hop_by_hop: bool,
+    /// Names met.
+    seen: NameSet,
     nominated: bool,
     underscores: bool,
 }
 
+/// The fields that decide framing and persistence.
+const SETTLING: NameSet = NameSet::of(&[
+    Name::Host,
+    Name::ContentLength,
+    Name::TransferEncoding,
+    Name::Connection,
+    Name::Upgrade,
+    Name::Expect,
+]);
+
 impl Facts {
     /// Notes what a field says; gives the id under which it is kept.
     #[inline]
-    fn field(&mut self, name: &[u8], value: &[u8], span: Span) -> Result<Name, RequestError> {
-        let mut id = Name::of(name);
-        if id == Name::Other {
-            self.underscores |= name.contains(&b'_');
+    fn field(&mut self, line: &Line, value: &[u8]) -> Result<Name, RequestError> {
+        let mut id = line.id;
+        self.underscores |= line.underscore;
+        self.seen.insert(id);
+        if !SETTLING.has(id) {
             return Ok(id);
         }
         match id {
             Name::Host => {
-                if self.host.replace(span).is_some() {
+                if self.host.replace(line.value).is_some() {
                     return Err(RequestError::Host);
                 }
             }
@@ -432,6 +471,7 @@ impl Facts {
                 // A number in another spelling is written anew.
                 if value.len() > 1 && value[0] == b'0' {
                     id = Name::TransferEncoding;
+                    self.seen.insert(id);
                     self.rewrite_length = true;
                 }
             }
@@ -458,7 +498,6 @@ impl Facts {
             Name::Expect => self.expects_continue = true,
             _ => {}
         }
-        self.hop_by_hop |= id.hop_by_hop();
         Ok(id)
     }
 
@@ -480,7 +519,7 @@ impl Facts {
 
 /// Fields whose underscore alias is dropped: an upstream could take it for the real one.
 fn is_guarded(id: Name) -> bool {
-    id.hop_by_hop()
+    id.is_hop_by_hop()
         || matches!(
             id,
             Name::Host
@@ -568,6 +607,8 @@ mod tests {
         assert_eq!(framing(""), Ok(Framing::None));
         assert_eq!(framing("Content-Length: 5\r\n"), Ok(Framing::Length(5)));
         assert_eq!(framing("Content-Length: 010\r\n"), Ok(Framing::Length(10)));
+        let text = forwarded("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 010\r\n\r\n");
+        assert_eq!(text, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
         assert_eq!(framing("Transfer-Encoding: CHUNKED\r\n"), Ok(Framing::Chunked));
         assert_eq!(framing("Transfer-Encoding: identity\r\n"), Err(RequestError::TransferCoding));
         for fields in [

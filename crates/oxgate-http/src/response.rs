@@ -2,7 +2,8 @@
 
 use crate::framing::content_length;
 use crate::head::{Head, Span};
-use crate::scan::{self, Next};
+use crate::name::NameSet;
+use crate::scan::{self, Lines, Next};
 use crate::{Framing, HeadLimits, Method, Name, Parsed, token};
 
 /// Why a response cannot be passed on. The upstream connection is of no further use.
@@ -26,6 +27,8 @@ pub struct Response {
     framing: Framing,
     persistent: bool,
     upgrades: bool,
+    /// The status line, as long as it may be sent as it was received.
+    line: Span,
 }
 
 impl Response {
@@ -42,15 +45,16 @@ impl Response {
             Err(_) => return Err(ResponseError::Syntax),
         };
         let (mut length, mut chunked, mut close, mut keep_alive) = (None, false, false, false);
-        let (mut hop_by_hop, mut nominated, mut upgrades) = (false, false, false);
+        let (mut seen, mut nominated, mut upgrades) = (NameSet::default(), false, false);
+        let mut lines = Lines::new(received, line.end);
         let mut at = line.end;
         let mut left = limits.fields;
         let len = loop {
-            // A blank line that ends in a bare LF is the only line that starts with one.
-            let field = match scan::field_line(received, at) {
+            let field = match lines.next() {
                 Ok(Next::Field(field)) => field,
                 Ok(Next::End(end)) => break end,
                 Ok(Next::Partial) => return partial(received, limits),
+                // A blank line that ends in a bare LF is the only line that starts with one.
                 Err(_) if received.get(at) == Some(&b'\n') => break at + 1,
                 Err(_) => return Err(ResponseError::Syntax),
             };
@@ -60,7 +64,7 @@ impl Response {
             left -= 1;
             at = field.end;
             let value = &received[field.value.range()];
-            let id = Name::of(&received[field.name.range()]);
+            let id = field.id;
             match id {
                 Name::ContentLength => {
                     if length.replace(content_length(value).ok_or(ResponseError::Framing)?).is_some() {
@@ -88,7 +92,7 @@ impl Response {
                 Name::Upgrade => upgrades |= token::list(value).any(|p| p.eq_ignore_ascii_case(b"websocket")),
                 _ => {}
             }
-            hop_by_hop |= id.hop_by_hop();
+            seen.insert(id);
             self.head.push_received(&field, id);
         };
         if len > limits.bytes {
@@ -96,7 +100,9 @@ impl Response {
         }
         self.head.load(&received[..len]);
         (self.status, self.reason, self.upgrades) = (line.status, line.reason, upgrades);
-        if hop_by_hop {
+        let kept = !line.http10 && !line.reason.is_empty() && received[line.end - 2] == b'\r';
+        self.line = if kept { Span::new(0, line.end) } else { Span::default() };
+        if seen.meets(NameSet::HOP_BY_HOP) {
             self.head.strip_hop_by_hop(nominated);
         }
         let http10 = line.http10;
@@ -145,7 +151,7 @@ impl Response {
     /// Replaces the status; the reason phrase becomes the standard one.
     pub fn set_status(&mut self, status: u16) {
         self.status = status;
-        self.reason = Span::default();
+        (self.reason, self.line) = Default::default();
     }
 
     /// Whether this is an interim response (1xx other than 101).
@@ -172,6 +178,25 @@ impl Response {
     /// `connection` as the Connection field where one is due.
     #[inline]
     pub fn write_head(&self, framing: Framing, connection: Option<&str>, out: &mut Vec<u8>) {
+        if self.line.is_empty() {
+            self.write_line(out);
+        }
+        self.head.write(self.line, out);
+        if framing == Framing::Chunked {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if let Some(connection) = connection {
+            out.extend_from_slice(b"Connection: ");
+            out.extend_from_slice(connection.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        if self.upgrades() {
+            out.extend_from_slice(b"Upgrade: websocket\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_line(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 ");
         let status = self.status;
         out.extend_from_slice(&[
@@ -184,19 +209,6 @@ impl Response {
             out.extend_from_slice(reason_phrase(status).as_bytes());
         } else {
             out.extend_from_slice(self.head.bytes(self.reason));
-        }
-        out.extend_from_slice(b"\r\n");
-        self.head.write_fields(out);
-        if framing == Framing::Chunked {
-            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-        }
-        if let Some(connection) = connection {
-            out.extend_from_slice(b"Connection: ");
-            out.extend_from_slice(connection.as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-        if self.upgrades() {
-            out.extend_from_slice(b"Upgrade: websocket\r\n");
         }
         out.extend_from_slice(b"\r\n");
     }

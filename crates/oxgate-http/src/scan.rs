@@ -2,6 +2,8 @@
 //! recipient choose, because every choice has been somebody's request smuggling.
 
 use crate::head::Span;
+use crate::marks::{BLOCK, Marks};
+use crate::name::Name;
 use crate::token::{TCHARS, is_ows};
 
 /// Why the bytes are no head.
@@ -27,13 +29,16 @@ pub(crate) enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) name: Span,
+    pub(crate) id: Name,
     pub(crate) value: Span,
     /// Behind the line's end.
     pub(crate) end: usize,
     /// The line ends in LF without CR.
     pub(crate) bare: bool,
-    /// A tab stands behind the colon.
-    pub(crate) tab: bool,
+    /// The line reads `name: value CRLF`, with one space and no more white space.
+    pub(crate) canonical: bool,
+    /// The name is not a known one and holds an underscore.
+    pub(crate) underscore: bool,
 }
 
 /// A request line.
@@ -69,44 +74,41 @@ pub(crate) fn request_line(bytes: &[u8]) -> Result<Option<RequestLine>, ScanErro
             None => return Ok(None),
         }
     }
-    let method = run(bytes, at, |b| TCHARS[b as usize]);
-    if method.is_empty() || bytes.get(method.range().end).is_some_and(|b| *b != b' ') {
-        return if at == bytes.len() { Ok(None) } else { Err(ScanError::StartLine) };
+    let method_end = bytes[at..].iter().position(|b| !TCHARS[*b as usize]).map_or(bytes.len(), |n| at + n);
+    match bytes.get(method_end) {
+        Some(b' ') if method_end > at => {}
+        None => return Ok(None),
+        Some(_) => return Err(ScanError::StartLine),
     }
-    let target = run(bytes, method.range().end + 1, |b| b > b' ' && b != 0x7f);
+    let target = Span::new(method_end + 1, first_below::<0x21>(bytes, method_end + 1));
     let space = target.range().end;
     match bytes.get(space) {
         None => return Ok(None),
         Some(b' ') if !target.is_empty() => {}
         Some(_) => return Err(ScanError::StartLine),
     }
-    let Some(rest) = bytes.get(space + 1..space + 1 + VERSION + 2) else {
+    let Some(rest) = bytes[space + 1..].first_chunk::<{ VERSION + 2 }>() else {
         let so_far = &bytes[space + 1..];
         // What cannot become a version is refused before more of it comes.
         return if so_far.contains(&b'\n') { Err(ScanError::Version) } else { Ok(None) };
     };
-    let (version, line_end) = rest.split_at(VERSION);
-    let http10 = match version {
-        b"HTTP/1.1" => false,
-        b"HTTP/1.0" => true,
-        _ if version.starts_with(b"HTTP/") => return Err(ScanError::Version),
+    let http10 = match rest {
+        b"HTTP/1.1\r\n" => false,
+        b"HTTP/1.0\r\n" => true,
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', ..] => return Err(ScanError::StartLine),
+        [b'H', b'T', b'T', b'P', b'/', ..] => return Err(ScanError::Version),
         _ => return Err(ScanError::StartLine),
     };
-    if line_end != b"\r\n" {
-        return Err(ScanError::StartLine);
-    }
-    Ok(Some(RequestLine { method, target, http10, end: space + 1 + VERSION + 2 }))
+    Ok(Some(RequestLine { method: Span::new(at, method_end), target, http10, end: space + 1 + rest.len() }))
 }
 
 /// `HTTP/1.x SP status [SP reason] CRLF` (RFC 9112 §4); a bare LF is accepted from upstreams.
 #[inline]
 pub(crate) fn status_line(bytes: &[u8]) -> Result<Option<StatusLine>, ScanError> {
-    let Some(newline) = memchr::memchr(b'\n', bytes) else {
+    let Some(head) = bytes.first_chunk::<{ VERSION + 4 }>() else {
         let prefix = &b"HTTP/1."[..bytes.len().min(7)];
-        return if bytes.starts_with(prefix) { Ok(None) } else { Err(ScanError::StartLine) };
+        return if bytes.starts_with(prefix) && !bytes.contains(&b'\n') { Ok(None) } else { Err(ScanError::StartLine) };
     };
-    let line = bytes[..newline].strip_suffix(b"\r").unwrap_or(&bytes[..newline]);
-    let Some((head, reason)) = line.split_at_checked(VERSION + 4) else { return Err(ScanError::StartLine) };
     let http10 = match &head[..VERSION + 1] {
         b"HTTP/1.1 " => false,
         b"HTTP/1.0 " => true,
@@ -117,107 +119,167 @@ pub(crate) fn status_line(bytes: &[u8]) -> Result<Option<StatusLine>, ScanError>
         return Err(ScanError::StartLine);
     }
     let status = digits.iter().fold(0, |n, d| n * 10 + u16::from(d - b'0'));
-    let reason = match reason {
-        [] => Span::default(),
-        [b' ', text @ ..] if is_text(text) => Span::new(VERSION + 5, VERSION + 5 + text.len()),
-        _ => return Err(ScanError::StartLine),
+    let start = match bytes.get(head.len()) {
+        Some(b' ') => head.len() + 1,
+        _ => head.len(),
     };
-    Ok(Some(StatusLine { status, reason, http10, end: newline + 1 }))
-}
-
-/// `name ":" OWS value OWS CRLF` (RFC 9112 §5): no space before the colon, no folded lines, no
-/// control bytes. A bare LF is pointed out, not refused.
-#[inline(always)]
-pub(crate) fn field_line(bytes: &[u8], at: usize) -> Result<Next, ScanError> {
-    match bytes.get(at) {
-        None => return Ok(Next::Partial),
-        Some(b'\r') => {
-            return match bytes.get(at + 1) {
-                Some(b'\n') => Ok(Next::End(at + 2)),
-                Some(_) => Err(ScanError::FieldName),
-                None => Ok(Next::Partial),
-            };
-        }
-        Some(_) => {}
-    }
-    let name = run(bytes, at, |b| TCHARS[b as usize]);
-    let colon = name.range().end;
-    match bytes.get(colon) {
-        Some(b':') if !name.is_empty() => {}
-        None => return Ok(Next::Partial),
-        Some(_) => return Err(ScanError::FieldName),
-    }
-    let mut start = colon + 1;
-    while bytes.get(start).is_some_and(|b| is_ows(*b)) {
-        start += 1;
-    }
-    let text_end = text_end(bytes, start);
-    let (bare, line_end) = match (bytes.get(text_end), bytes.get(text_end + 1)) {
-        (None, _) | (Some(b'\r'), None) => return Ok(Next::Partial),
-        (Some(b'\r'), Some(b'\n')) => (false, text_end + 2),
-        (Some(b'\n'), _) => (true, text_end + 1),
-        (Some(_), _) => return Err(ScanError::FieldValue),
+    let end = text_end(bytes, start);
+    let line_end = match bytes.get(end..) {
+        Some([b'\r', b'\n', ..]) => end + 2,
+        Some([b'\n', ..]) => end + 1,
+        None | Some([] | [b'\r']) => return Ok(None),
+        Some(_) => return Err(ScanError::StartLine),
     };
-    let mut end = text_end;
-    while end > start && is_ows(bytes[end - 1]) {
-        end -= 1;
+    // A reason is set off from the status by a space.
+    if start == head.len() && end > start {
+        return Err(ScanError::StartLine);
     }
-    Ok(Next::Field(Line { name, value: Span::new(start, end), end: line_end, bare, tab: bytes[colon + 1] == b'\t' }))
+    Ok(Some(StatusLine { status, reason: Span::new(start, end), http10, end: line_end }))
 }
 
-/// The bytes from `at` on for which a test holds.
-#[inline(always)]
-fn run(bytes: &[u8], at: usize, test: impl Fn(u8) -> bool) -> Span {
-    let mut end = at.min(bytes.len());
-    while let Some(four) = bytes.get(end..end + 4) {
-        if !test(four[0]) {
-            return Span::new(at, end);
-        }
-        if !test(four[1]) {
-            return Span::new(at, end + 1);
-        }
-        if !test(four[2]) {
-            return Span::new(at, end + 2);
-        }
-        if !test(four[3]) {
-            return Span::new(at, end + 3);
-        }
-        end += 4;
-    }
-    while bytes.get(end).is_some_and(|b| test(*b)) {
-        end += 1;
-    }
-    Span::new(at, end.max(at))
+/// The lines behind a start line, one after the other. Colons and control bytes are looked for in
+/// blocks, so that a line costs a few instructions whatever its length.
+#[derive(Debug)]
+pub(crate) struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Where the block that `marks` is about begins.
+    base: usize,
+    marks: Marks,
 }
 
-/// Whether there is no control byte but the tab.
-fn is_text(value: &[u8]) -> bool {
-    text_end(value, 0) == value.len()
+impl<'a> Lines<'a> {
+    /// The lines from `at` on, which is within `bytes` or their end.
+    #[inline]
+    pub(crate) fn new(bytes: &'a [u8], at: usize) -> Lines<'a> {
+        Lines { bytes, at, base: at, marks: Marks::of(&bytes[at..]) }
+    }
+
+    /// The next line. `name ":" OWS value OWS CRLF` (RFC 9112 §5): no space before the colon, no
+    /// folded lines, no control bytes. A bare LF is pointed out, not refused.
+    ///
+    /// # Errors
+    /// The first rule that the line breaks. There is nothing to read behind an error or the end.
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> Result<Next, ScanError> {
+        let (bytes, start) = (self.bytes, self.at);
+        let colon = self.find(start, |m| m.colons | m.controls);
+        if bytes.get(colon) != Some(&b':') {
+            return self.without_colon(colon);
+        }
+        let name = &bytes[start..colon];
+        let id = Name::of(name);
+        let mut underscore = false;
+        if id == Name::Other {
+            underscore = unknown_name(name)?;
+        }
+        let stop = self.find(colon + 1, |m| m.controls);
+        let (bare, end) = match bytes.get(stop..) {
+            Some([b'\r', b'\n', ..]) => (false, stop + 2),
+            Some([b'\n', ..]) => (true, stop + 1),
+            None | Some([] | [b'\r']) => return Ok(Next::Partial),
+            Some(_) => return Err(ScanError::FieldValue),
+        };
+        let name = Span::new(start, colon);
+        self.at = end;
+        if let [b' ', value @ ..] = &bytes[colon + 1..stop]
+            && !value.first().is_some_and(|b| is_ows(*b))
+            && !value.last().is_some_and(|b| is_ows(*b))
+        {
+            let value = Span::new(colon + 2, stop);
+            return Ok(Next::Field(Line { name, id, value, end, bare, canonical: !bare, underscore }));
+        }
+        let value = trimmed(bytes, colon + 1, stop);
+        Ok(Next::Field(Line { name, id, value, end, bare, canonical: false, underscore }))
+    }
+
+    /// A line whose first mark, at `stop`, is no colon: the blank one, an unfinished one or a wrong one.
+    fn without_colon(&self, stop: usize) -> Result<Next, ScanError> {
+        let name = &self.bytes[self.at..stop];
+        match self.bytes.get(stop..) {
+            Some([b'\r', b'\n', ..]) if name.is_empty() => Ok(Next::End(stop + 2)),
+            Some([b'\r']) if name.is_empty() => Ok(Next::Partial),
+            None | Some([]) if name.iter().all(|b| TCHARS[*b as usize]) => Ok(Next::Partial),
+            _ => Err(ScanError::FieldName),
+        }
+    }
+
+    /// Where the first marked byte at or after `from` stands; the end where there is none. What is
+    /// before the block looked at last is not looked at again.
+    #[inline(always)]
+    fn find(&mut self, from: usize, marked: impl Fn(&Marks) -> u64) -> usize {
+        let mut skip = from - self.base;
+        loop {
+            if skip < BLOCK {
+                let marked = marked(&self.marks) >> skip;
+                if marked != 0 {
+                    return self.base + skip + marked.trailing_zeros() as usize;
+                }
+            }
+            let next = self.base + BLOCK;
+            if next >= self.bytes.len() {
+                return self.bytes.len();
+            }
+            self.base = next;
+            self.marks = Marks::of(&self.bytes[next..]);
+            skip = skip.saturating_sub(BLOCK);
+        }
+    }
 }
 
-/// Where the first control byte stands that is no tab; the end where there is none. Eight bytes at
-/// a time.
+/// The piece without the optional white space around it.
+fn trimmed(bytes: &[u8], mut from: usize, mut to: usize) -> Span {
+    while from < to && is_ows(bytes[from]) {
+        from += 1;
+    }
+    while to > from && is_ows(bytes[to - 1]) {
+        to -= 1;
+    }
+    Span::new(from, to)
+}
+
+/// Checks a name that is none of the known ones; says whether it holds an underscore.
+fn unknown_name(name: &[u8]) -> Result<bool, ScanError> {
+    let mut underscore = false;
+    for b in name {
+        if !TCHARS[*b as usize] {
+            return Err(ScanError::FieldName);
+        }
+        underscore |= *b == b'_';
+    }
+    if name.is_empty() { Err(ScanError::FieldName) } else { Ok(underscore) }
+}
+
+/// Where the first control byte stands that is no tab; the end where there is none.
 #[inline(always)]
 fn text_end(bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        at = first_below::<0x20>(bytes, at);
+        if bytes.get(at) != Some(&b'\t') {
+            return at;
+        }
+        at += 1;
+    }
+}
+
+/// Where the first byte under `FLOOR` or DEL stands from `at` on; the end where there is none. Eight
+/// bytes at a time.
+#[inline(always)]
+fn first_below<const FLOOR: u8>(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let x = u64::from_le_bytes(*word);
         let delete = x ^ (ONES * 0x7f);
-        // The high bit of bytes under 0x20 and of 0x7f. A borrow may mark bytes behind one that is
-        // rightly marked, never the first.
-        let controls = ((x.wrapping_sub(ONES * 0x20) & !x) | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
-        if controls == 0 {
-            at += 8;
-            continue;
+        // The high bit of bytes under the floor and of 0x7f. A borrow may mark bytes behind one that
+        // is rightly marked, never the first.
+        let found = ((x.wrapping_sub(ONES * FLOOR as u64) & !x) | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
         }
-        at += controls.trailing_zeros() as usize / 8;
-        if bytes[at] != b'\t' {
-            return at;
-        }
-        at += 1;
+        at += 8;
     }
-    while bytes.get(at).is_some_and(|b| *b == b'\t' || (*b >= 0x20 && *b != 0x7f)) {
+    while bytes.get(at).is_some_and(|b| *b >= FLOOR && *b != 0x7f) {
         at += 1;
     }
     at
@@ -234,7 +296,8 @@ mod tests {
             for b in 0..=255u8 {
                 let mut value = [b'a'; 20];
                 value[at] = b;
-                assert_eq!(is_text(&value), b == b'\t' || (b >= 0x20 && b != 0x7f), "{b:#x} at {at}");
+                let clean = b == b'\t' || (b >= 0x20 && b != 0x7f);
+                assert_eq!(text_end(&value, 0), if clean { 20 } else { at }, "{b:#x} at {at}");
             }
         }
     }
@@ -245,12 +308,11 @@ mod tests {
     /// What a request head means, or why it means nothing.
     fn ours(bytes: &[u8]) -> Result<Option<Meaning>, ScanError> {
         let Some(line) = request_line(bytes)? else { return Ok(None) };
-        let (mut at, mut fields) = (line.end, Vec::new());
+        let (mut lines, mut fields) = (Lines::new(bytes, line.end), Vec::new());
         loop {
-            match field_line(bytes, at)? {
+            match lines.next()? {
                 Next::Field(line) => {
                     fields.push((bytes[line.name.range()].to_vec(), bytes[line.value.range()].to_vec()));
-                    at = line.end;
                 }
                 Next::End(end) => return Ok(Some((end, fields))),
                 Next::Partial => return Ok(None),

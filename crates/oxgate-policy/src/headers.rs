@@ -93,7 +93,7 @@ fn check(name: &str, place: &Place, diagnostics: &mut Diagnostics) {
     let id = Name::of(name.as_bytes());
     if !token::is_token(name.as_bytes()) {
         diagnostics.push(Diagnostic::at(place, format!("`{name}` is not a field name")));
-    } else if id.hop_by_hop() || id == Name::ContentLength {
+    } else if id.is_hop_by_hop() || id == Name::ContentLength {
         diagnostics.push(Diagnostic::at(place, format!("`{name}` is set by the gateway itself")));
     } else if id == Name::Host {
         diagnostics.push(Diagnostic::at(place, "`Host` is set by `rewrite`: `host: …`"));

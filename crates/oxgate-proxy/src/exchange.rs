@@ -1,5 +1,6 @@
 //! One request and its response, with what is known about them. Reused along a connection.
 
+use crate::identify::Introduction;
 use oxgate_http::{Request, Response};
 use oxgate_policy::Slot;
 use oxgate_telemetry::Reason;
@@ -20,8 +21,7 @@ pub(crate) struct Exchange {
     pub(crate) client: IpAddr,
     pub(crate) scheme: &'static str,
     pub(crate) request_id: Vec<u8>,
-    /// For short texts on their way; of no meaning between two functions.
-    pub(crate) scratch: Vec<u8>,
+    pub(crate) introduction: Introduction,
     pub(crate) route: Option<usize>,
     /// Indices of the upstream and its endpoint.
     pub(crate) upstream: Option<(usize, usize)>,
@@ -46,7 +46,7 @@ impl Default for Exchange {
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             scheme: "http",
             request_id: Vec::new(),
-            scratch: Vec::new(),
+            introduction: Introduction::default(),
             route: None,
             upstream: None,
             attempts: 0,

@@ -1,6 +1,5 @@
 //! Passing a request to an upstream and its answer back.
 
-use crate::chain::Chain;
 use crate::error::{ProxyError, Side};
 use crate::exchange::Exchange;
 use crate::front::Downstream;
@@ -12,7 +11,7 @@ use crate::tunnel;
 use crate::upstream::{Connection, UpstreamView};
 use crate::wait::Wait;
 use crate::worker::{View, Worker};
-use oxgate_config::resolved::{ListenerLimits, Split};
+use oxgate_config::resolved::Split;
 use oxgate_http::{Framing, HeadLimits, Parsed, Request, Response};
 use oxgate_policy::{Answer, Call, Reply};
 use std::future::poll_fn;
@@ -26,18 +25,19 @@ const RESPONSE_LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 200, 
 /// The most a reply to a policy's call may hold.
 const MAX_REPLY: usize = 64 * 1024;
 
-/// An upstream that has answered, with the request's body perhaps still on its way to it.
+/// An upstream at work on a request: the request's body may be on its way to it, and the answer's
+/// back.
+#[derive(Debug)]
 pub(crate) struct Origin {
     connection: Connection,
     upload: Upload,
-    /// Interim answers that the client has not taken yet.
-    interim: Vec<u8>,
-    timeouts: TimeoutsUs,
+    interim: Interim,
     /// When the exchange as a whole must be over.
     total_us: u64,
 }
 
 /// The request on its way to the upstream.
+#[derive(Debug)]
 struct Upload {
     pump: Pump,
     state: UploadState,
@@ -54,7 +54,7 @@ enum UploadState {
 }
 
 /// Sends the request and reads the head of the answer, at another endpoint or once more where that
-/// cannot do harm.
+/// cannot do harm. The upstream that answered lies in `place` afterwards, which is empty before.
 pub(crate) async fn request(
     w: &Rc<Worker>,
     view: &View,
@@ -62,7 +62,8 @@ pub(crate) async fn request(
     arms: &[Split],
     x: &mut Exchange,
     down: &mut Downstream,
-) -> Result<Origin, ProxyError> {
+    place: &mut Option<Origin>,
+) -> Result<(), ProxyError> {
     let arm = route.schedule.next(view.turn(x)).and_then(|i| arms.get(i)).ok_or(ProxyError::NoEndpoint)?;
     let (plan, upstream) = (&view.snapshot.upstreams[arm.upstream], view.upstream(w, arm.upstream));
     let total_us = x.started_us.saturating_add(route.timeouts.total);
@@ -75,7 +76,7 @@ pub(crate) async fn request(
         x.attempts = x.attempts.saturating_add(1);
         let mut wait = Wait::new(down, total_us);
         let connection = if fresh_only {
-            upstream.connect(w, &upstream.endpoints[picked], &mut wait, true).await
+            Box::pin(upstream.connect(w, &upstream.endpoints[picked], &mut wait, true)).await
         } else {
             upstream.checkout(w, picked, &mut wait).await
         };
@@ -94,13 +95,11 @@ pub(crate) async fn request(
         }
         let reused = connection.reused;
         upstream.metrics.requests.add(1);
-        match attempt(w, x, down, connection, &held, &route.timeouts, total_us).await {
-            Ok(origin) => {
+        let origin = place.insert(Origin::begin(w, x, down, connection, held, total_us));
+        match attempt(w, x, down, origin, held, &route.timeouts).await {
+            Ok(()) => {
                 upstream.metrics.first_byte.observe(x.first_byte_us.saturating_sub(x.sent_us));
-                if let Some(n) = held {
-                    down.wire.input.consume(n);
-                }
-                return Ok(origin);
+                break;
             }
             // An idle connection that the upstream closed just then. The request may be sent once
             // more when it is all here and doing it twice does no harm (RFC 9110 §9.2.2).
@@ -108,9 +107,16 @@ pub(crate) async fn request(
                 upstream.metrics.retries.add(1);
                 fresh_only = true;
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                *place = None;
+                return Err(error);
+            }
         }
     }
+    if let Some(n) = held {
+        down.wire.input.consume(n);
+    }
+    Ok(())
 }
 
 /// Bytes of a body that has arrived whole already and so can be sent again; 0 for none.
@@ -128,33 +134,27 @@ async fn attempt(
     w: &Worker,
     x: &mut Exchange,
     down: &mut Downstream,
-    mut connection: Connection,
-    held: &Option<usize>,
+    origin: &mut Origin,
+    held: Option<usize>,
     timeouts: &TimeoutsUs,
-    total_us: u64,
-) -> Result<Origin, ProxyError> {
-    let mut upload = Upload::begin(w, x, down, held);
+) -> Result<(), ProxyError> {
+    let Origin { connection, upload, interim, total_us } = origin;
+    let total_us = *total_us;
     x.sent_us = upload.begun_us;
-    let limits = down.listener().limits.get();
-    let mut interim = Interim::default();
-    // Taking a used connection from the pool has just shown that nothing can be read from it, and
-    // has left this task to be woken when something can.
-    let mut known_quiet = connection.reused;
-    upload.set_deadline(w, down, &limits, timeouts, total_us);
     let result = poll_fn(|cx| {
         if upload.state == UploadState::Running {
-            let progress = upload.poll(cx, w, down, &mut connection)?;
+            let progress = upload.poll(cx, w, down, connection)?;
             if upload.state != UploadState::Running {
                 x.sent_us = w.clock.now_us();
             }
             if progress {
-                upload.set_deadline(w, down, &limits, timeouts, total_us);
+                upload.set_deadline(w, down, timeouts, total_us);
             }
         }
-        while !std::mem::take(&mut known_quiet) {
+        loop {
             match connection.wire.poll_fill(cx, &w.buffers) {
                 Poll::Ready(Ok(n)) if n > 0 => {
-                    while let Parsed::Complete(len) = parse_response(w, x, &mut connection)? {
+                    while let Parsed::Complete(len) = parse_response(w, x, connection)? {
                         connection.wire.input.consume(len);
                         if !x.response.is_interim() {
                             x.first_byte_us = w.clock.now_us();
@@ -181,7 +181,7 @@ async fn attempt(
     .await;
     x.bytes_in = upload.pump.moved + held.unwrap_or(0) as u64;
     connection.wire.input.release(&w.buffers);
-    result.map(|()| Origin { connection, upload, interim: interim.unsent, timeouts: *timeouts, total_us })
+    result
 }
 
 /// Parses the head of an answer; a 101 that nobody asked for is no answer.
@@ -203,22 +203,37 @@ fn parse_response(w: &Worker, x: &mut Exchange, connection: &mut Connection) -> 
     Ok(parsed)
 }
 
+impl Origin {
+    #[inline]
+    fn begin(
+        w: &Worker,
+        x: &Exchange,
+        down: &Downstream,
+        connection: Connection,
+        held: Option<usize>,
+        total_us: u64,
+    ) -> Origin {
+        Origin { connection, upload: Upload::begin(w, x, down, held), interim: Interim::default(), total_us }
+    }
+}
+
 impl Upload {
     /// Puts the head together, and the body behind it when it is at hand.
     #[inline]
-    fn begin(w: &Worker, x: &Exchange, down: &Downstream, held: &Option<usize>) -> Upload {
+    fn begin(w: &Worker, x: &Exchange, down: &Downstream, held: Option<usize>) -> Upload {
         let mut head = w.buffers.take_staging();
         x.request.write_head(&mut head);
         let framing = x.request.framing();
         let (framing, rechunk) = match held {
             Some(n) => {
-                head.extend_from_slice(&down.wire.input.filled()[..*n]);
+                head.extend_from_slice(&down.wire.input.filled()[..n]);
                 (Framing::None, false)
             }
             None => (framing, framing == Framing::Chunked),
         };
         let pump = Pump::new(head, framing, rechunk, x.body_limit);
-        Upload { pump, state: UploadState::Running, seen: 0, begun_us: w.clock.now_us() }
+        // No progress is like this, so the first look counts as some and sets a deadline.
+        Upload { pump, state: UploadState::Running, seen: u64::MAX, begun_us: w.clock.now_us() }
     }
 
     /// Moves what can be moved; says whether something was.
@@ -247,19 +262,13 @@ impl Upload {
 
     /// While the body comes in: the client's idle time and rate. Then: the upstream's first byte.
     #[inline]
-    fn set_deadline(
-        &self,
-        w: &Worker,
-        down: &Downstream,
-        limits: &ListenerLimits,
-        timeouts: &TimeoutsUs,
-        total_us: u64,
-    ) {
+    fn set_deadline(&self, w: &Worker, down: &Downstream, timeouts: &TimeoutsUs, total_us: u64) {
         let now = w.clock.now_us();
         let waits_for_upstream = self.pump.source_ended() || self.pump.waits_for_sink();
         let deadline = if self.state != UploadState::Running || waits_for_upstream {
             now.saturating_add(timeouts.response)
         } else {
+            let limits = down.listener().limits.get();
             let idle = limits.body_idle_timeout.as_micros() as u64;
             let earned = (self.pump.moved * 1_000_000).checked_div(limits.min_body_rate).unwrap_or(u64::MAX);
             (now + idle).min(self.begun_us.saturating_add(idle).saturating_add(earned))
@@ -282,7 +291,7 @@ impl Upload {
 }
 
 /// Interim answers (RFC 9110 §15.2) on their way to the client.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Interim {
     unsent: Vec<u8>,
     count: usize,
@@ -309,22 +318,21 @@ impl Interim {
 /// Passes the answer on to the client, while the rest of the request may still be going out.
 pub(crate) async fn deliver(
     w: &Rc<Worker>,
-    chain: Option<&Chain>,
+    route: &Route,
     x: &mut Exchange,
     down: &mut Downstream,
-    origin: Origin,
+    place: &mut Option<Origin>,
 ) -> Next {
-    let Origin { mut connection, mut upload, interim, timeouts, total_us } = origin;
+    let Some(Origin { connection, upload, interim, total_us }) = place else { return Next::Close };
+    let total_us = *total_us;
     let framing = x.response.framing();
-    if let Some(chain) = chain {
-        chain.response(x);
-    }
+    route.chain.response(x);
     x.status = x.response.status();
+    let mut head = std::mem::take(&mut interim.unsent);
     if x.status == 101 {
-        return tunnel::run(w, x, down, connection, interim, &timeouts).await;
+        return Box::pin(tunnel::run(w, x, down, connection, head, &route.timeouts)).await;
     }
     let (sink, keep) = client_framing(w, x, framing, upload.state);
-    let mut head = interim;
     if head.is_empty() {
         head = w.buffers.take_staging();
     }
@@ -335,11 +343,9 @@ pub(crate) async fn deliver(
     };
     x.response.write_head(sink, connection_field, &mut head);
     let mut download = Pump::new(head, framing, sink == Framing::Chunked, u64::MAX);
-    let stall_us = down.listener().limits.get().body_idle_timeout.as_micros() as u64;
-    down.set_deadline(w.clock.now_us().saturating_add(timeouts.idle).min(total_us));
     let mut seen = None;
     let result = poll_fn(|cx| {
-        if upload.state == UploadState::Running && upload.poll(cx, w, down, &mut connection).is_err() {
+        if upload.state == UploadState::Running && upload.poll(cx, w, down, connection).is_err() {
             upload.state = UploadState::Refused;
         }
         match download.poll(cx, &w.buffers, &mut connection.wire, &mut down.wire.socket) {
@@ -352,16 +358,16 @@ pub(crate) async fn deliver(
         if upload.state == UploadState::Done && down.poll_gone(cx, w) {
             return Poll::Ready(Err(ProxyError::ClientGone));
         }
-        if down.expired() {
-            let total = w.clock.now_us() >= total_us;
-            let stalled = if download.waits_for_sink() { ProxyError::ClientStalled } else { ProxyError::IdleTimeout };
-            return Poll::Ready(Err(if total { ProxyError::TotalTimeout } else { stalled }));
-        }
         let now_seen = Some((download.progress(), download.waits_for_sink(), upload.pump.progress()));
         if now_seen != seen {
             seen = now_seen;
-            let patience = if download.waits_for_sink() { stall_us } else { timeouts.idle };
+            let stall_us = down.listener().limits.get().body_idle_timeout.as_micros() as u64;
+            let patience = if download.waits_for_sink() { stall_us } else { route.timeouts.idle };
             down.set_deadline(w.clock.now_us().saturating_add(patience).min(total_us));
+        } else if down.expired() {
+            let total = w.clock.now_us() >= total_us;
+            let stalled = if download.waits_for_sink() { ProxyError::ClientStalled } else { ProxyError::IdleTimeout };
+            return Poll::Ready(Err(if total { ProxyError::TotalTimeout } else { stalled }));
         }
         Poll::Pending
     })
@@ -371,8 +377,11 @@ pub(crate) async fn deliver(
     match result {
         Ok(()) => {
             let uploaded = upload.state == UploadState::Done;
-            if uploaded && x.response.is_persistent() {
-                connection.release(w);
+            if let Some(origin) = place.take()
+                && uploaded
+                && x.response.is_persistent()
+            {
+                origin.connection.release(w);
             }
             match (keep && uploaded, uploaded && !x.request.is_persistent()) {
                 (true, _) => Next::Keep,
@@ -383,8 +392,9 @@ pub(crate) async fn deliver(
         }
         Err(error) if download.is_untouched() && error.side() == Side::Upstream => {
             let (status, reason, detail) = error.answer();
-            drop(connection);
-            respond::answer(w, chain, x, down, &Answer::problem(status, reason, detail)).await
+            *place = None;
+            let answer = Answer::problem(status, reason, detail);
+            Box::pin(respond::answer(w, Some(&route.chain), x, down, &answer)).await
         }
         Err(error) => {
             // The head is out: all that is left is to let the client see that the body is cut.

@@ -3,8 +3,16 @@
 use crate::exchange::{Exchange, MAX_REQUEST_ID};
 use crate::front::Downstream;
 use crate::worker::{View, Worker};
-use oxgate_http::{Name, forwarded, token};
+use oxgate_http::{Head, Name, forwarded, token};
 use std::net::IpAddr;
+
+/// The forwarding fields of a client that nothing is believed of. They are the same for all requests
+/// of a connection to one authority, so they are written once.
+#[derive(Debug, Default)]
+pub(crate) struct Introduction {
+    authority: Vec<u8>,
+    fields: Head,
+}
 
 /// Settles client and request id, and replaces the forwarding fields by ours.
 ///
@@ -24,10 +32,20 @@ pub(crate) fn client(w: &Worker, view: &View, x: &mut Exchange, down: &Downstrea
 }
 
 fn untrusted_peer(w: &Worker, x: &mut Exchange, down: &Downstream) {
-    x.request.head.drop_where(|id, _| is_forwarding(id));
+    if x.request.claims_client() {
+        x.request.head.drop_where(|id, _| id.is_forwarding());
+    }
+    let Introduction { authority, fields } = &mut x.introduction;
+    if fields.is_empty() || authority != x.request.authority() {
+        authority.clear();
+        authority.extend_from_slice(x.request.authority());
+        fields.clear();
+        append_for(fields, down, &[]);
+        append_rest(fields, down, x.scheme, authority, true, &[]);
+    }
+    x.request.head.append_all(fields);
     w.new_request_id(&mut x.request_id);
-    x.request.head.append_known(Name::XForwardedFor, b"X-Forwarded-For: ", |out| down.write_peer(out));
-    append_rest(x, down, true, &[]);
+    append_request_id(x);
 }
 
 fn trusted_peer(w: &Worker, x: &mut Exchange, down: &Downstream, trusts: impl Fn(IpAddr) -> bool) {
@@ -44,39 +62,30 @@ fn trusted_peer(w: &Worker, x: &mut Exchange, down: &Downstream, trusts: impl Fn
         Some(id) => x.request_id.extend_from_slice(id),
         None => w.new_request_id(&mut x.request_id),
     }
-    head.drop_where(|id, _| is_forwarding(id) && !(known_host && id == Name::XForwardedHost));
+    let authority = x.request.authority().to_vec();
+    let head = &mut x.request.head;
+    head.drop_where(|id, _| id.is_forwarding() && !(known_host && id == Name::XForwardedHost));
+    append_for(head, down, &chain);
+    append_rest(head, down, x.scheme, &authority, !known_host, &elements);
+    append_request_id(x);
+}
+
+/// Appends `X-Forwarded-For`; `chain` is what it said before.
+fn append_for(head: &mut Head, down: &Downstream, chain: &[u8]) {
     head.append_known(Name::XForwardedFor, b"X-Forwarded-For: ", |out| {
-        out.extend_from_slice(&chain);
+        out.extend_from_slice(chain);
         if !chain.is_empty() {
             out.extend_from_slice(b", ");
         }
         down.write_peer(out);
     });
-    append_rest(x, down, !known_host, &elements);
 }
 
-/// The fields about the client that only trusted peers may send.
-fn is_forwarding(id: Name) -> bool {
-    matches!(
-        id,
-        Name::XForwardedFor
-            | Name::XForwardedProto
-            | Name::XForwardedHost
-            | Name::XForwardedPort
-            | Name::Forwarded
-            | Name::XRequestId
-    )
-}
-
-/// Everything but `X-Forwarded-For`; `elements` is what `Forwarded` said before.
-fn append_rest(x: &mut Exchange, down: &Downstream, host: bool, elements: &[u8]) {
-    let mut authority = std::mem::take(&mut x.scratch);
-    authority.clear();
-    authority.extend_from_slice(x.request.authority());
-    let head = &mut x.request.head;
-    head.append_known(Name::XForwardedProto, b"X-Forwarded-Proto: ", |out| out.extend_from_slice(x.scheme.as_bytes()));
+/// Appends what says how the client came here; `elements` is what `Forwarded` said before.
+fn append_rest(head: &mut Head, down: &Downstream, scheme: &str, authority: &[u8], host: bool, elements: &[u8]) {
+    head.append_known(Name::XForwardedProto, b"X-Forwarded-Proto: ", |out| out.extend_from_slice(scheme.as_bytes()));
     if host && !authority.is_empty() {
-        head.append_known(Name::XForwardedHost, b"X-Forwarded-Host: ", |out| out.extend_from_slice(&authority));
+        head.append_known(Name::XForwardedHost, b"X-Forwarded-Host: ", |out| out.extend_from_slice(authority));
     }
     head.append_known(Name::Forwarded, b"Forwarded: ", |out| {
         if !elements.is_empty() {
@@ -85,10 +94,12 @@ fn append_rest(x: &mut Exchange, down: &Downstream, host: bool, elements: &[u8])
         }
         out.extend_from_slice(b"for=");
         down.write_forwarded_peer(out);
-        forwarded::write_host_and_proto(&authority, x.scheme, out);
+        forwarded::write_host_and_proto(authority, scheme, out);
     });
-    head.append_known(Name::XRequestId, b"X-Request-ID: ", |out| out.extend_from_slice(&x.request_id));
-    x.scratch = authority;
+}
+
+fn append_request_id(x: &mut Exchange) {
+    x.request.head.append_known(Name::XRequestId, b"X-Request-ID: ", |out| out.extend_from_slice(&x.request_id));
 }
 
 fn joined<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {

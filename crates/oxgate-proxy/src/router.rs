@@ -212,6 +212,8 @@ struct Table {
 
 #[derive(Debug, Default)]
 struct Node {
+    /// Whether a literal segment leads on from here.
+    has_edges: bool,
     param: Option<usize>,
     whole: Vec<Candidate>,
     prefix: Vec<Candidate>,
@@ -262,6 +264,7 @@ impl Table {
                     None => {
                         let next = self.new_node();
                         self.edges.insert(at, text.as_bytes(), next);
+                        self.nodes[at].has_edges = true;
                         next
                     }
                 },
@@ -328,7 +331,8 @@ impl Table {
 
     /// The deepest prefix that matches, then shorter ones.
     fn find_prefix(&self, at: usize, rest: Rest<'_>, search: &mut Search<'_>) -> Option<usize> {
-        if let Some(rest) = rest {
+        let node = &self.nodes[at];
+        if let Some(rest) = rest.filter(|_| node.has_edges) {
             let (segment, rest) = split(rest);
             if let Some(next) = self.edges.get(at, segment)
                 && let Some(route) = self.find_prefix(next, rest, search)
@@ -336,7 +340,7 @@ impl Table {
                 return Some(route);
             }
         }
-        search.choose(&self.nodes[at].prefix)
+        search.choose(&node.prefix)
     }
 
     fn find_longest_prefix(&self, path: &[u8], search: &mut Search<'_>) -> Option<usize> {

@@ -26,13 +26,9 @@ pub(crate) enum Next {
 }
 
 /// Where a response comes from.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one; a box would be an allocation per request"
-)]
 pub(crate) enum Reply {
     /// An upstream, whose head is in the exchange.
-    Upstream(Origin),
+    Upstream,
     /// The gateway itself.
     Own(Box<Answer>),
     /// Nowhere: there is nobody left to answer.
@@ -44,18 +40,20 @@ pub(crate) async fn serve(w: &Rc<Worker>, x: &mut Exchange, down: &mut Downstrea
     let view = w.view();
     identify::client(w, &view, x, down);
     let route = find_route(&view, x);
-    let reply = match route {
-        Ok(route) => match policies::request(w, &view, route, x, down).await {
-            Some(answer) => Reply::Own(answer),
-            None => act(w, &view, route, x, down).await,
-        },
-        Err(answer) => Reply::Own(answer),
-    };
-    let chain = x.route.map(|i| &view.snapshot.routes[i].chain);
-    let next = match reply {
-        Reply::Upstream(origin) => forward::deliver(w, chain, x, down, origin).await,
-        Reply::Own(answer) => respond::answer(w, chain, x, down, &answer).await,
-        Reply::Nobody(error) => respond::nobody(x, error),
+    let mut origin = None;
+    let next = match route {
+        Ok(route) => {
+            let reply = match policies::request(w, &view, route, x, down).await {
+                Some(answer) => Reply::Own(answer),
+                None => act(w, &view, route, x, down, &mut origin).await,
+            };
+            match reply {
+                Reply::Upstream => forward::deliver(w, route, x, down, &mut origin).await,
+                Reply::Own(answer) => respond::answer(w, Some(&route.chain), x, down, &answer).await,
+                Reply::Nobody(error) => respond::nobody(x, error),
+            }
+        }
+        Err(answer) => respond::answer(w, None, x, down, &answer).await,
     };
     record::exchange(w, &view, x);
     next
@@ -76,10 +74,17 @@ fn find_route<'v>(view: &'v View, x: &mut Exchange) -> Result<&'v Route, Box<Ans
     }
 }
 
-async fn act(w: &Rc<Worker>, view: &View, route: &Route, x: &mut Exchange, down: &mut Downstream) -> Reply {
+async fn act(
+    w: &Rc<Worker>,
+    view: &View,
+    route: &Route,
+    x: &mut Exchange,
+    down: &mut Downstream,
+    origin: &mut Option<Origin>,
+) -> Reply {
     match &route.action {
-        Action::Proxy(arms) => match forward::request(w, view, route, arms, x, down).await {
-            Ok(origin) => Reply::Upstream(origin),
+        Action::Proxy(arms) => match forward::request(w, view, route, arms, x, down, origin).await {
+            Ok(()) => Reply::Upstream,
             Err(error) => respond::failure(route, x, error),
         },
         Action::Respond(fixed) => Reply::Own(respond::fixed(fixed, Reason::RouteResponse)),

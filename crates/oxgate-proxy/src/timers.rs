@@ -79,20 +79,26 @@ impl Timers {
     /// Sets the deadline, in the clock's microseconds; `u64::MAX` is none.
     #[inline]
     pub(crate) fn set(&self, id: TimerId, deadline_us: u64) {
+        self.set_both(id, NEVER, deadline_us);
+    }
+
+    /// Sets the deadline of a connection that waits, since a time, for nothing but another request.
+    #[inline]
+    pub(crate) fn set_idle(&self, id: TimerId, since_us: u64, deadline_us: u64) {
+        self.set_both(id, since_us, deadline_us);
+    }
+
+    #[inline]
+    fn set_both(&self, id: TimerId, idle_since: u64, deadline_us: u64) {
         let tick = if deadline_us == NEVER { NEVER } else { deadline_us.div_ceil(TICK_US) };
         let mut wheel = self.0.borrow_mut();
         let slot = &mut wheel.slots[id.0 as usize];
         slot.deadline = tick;
         slot.expired = false;
-        slot.idle_since = NEVER;
+        slot.idle_since = idle_since;
         if tick < slot.armed {
             wheel.arm(id.0, tick);
         }
-    }
-
-    /// Marks the slot's connection as one that waits for nothing but another request.
-    pub(crate) fn set_idle(&self, id: TimerId, since_us: u64) {
-        self.0.borrow_mut().slots[id.0 as usize].idle_since = since_us;
     }
 
     /// Whether the connection should end to make room for others.
@@ -257,10 +263,8 @@ mod tests {
         let (timers, first) = timers();
         let second = timers.register(&Context::from_waker(Waker::noop()));
         // The one with the nearer deadline has been idle for less.
-        timers.set(first, 20 * TICK_US);
-        timers.set(second, 10 * TICK_US);
-        timers.set_idle(first, 1);
-        timers.set_idle(second, 2);
+        timers.set_idle(first, 1, 20 * TICK_US);
+        timers.set_idle(second, 2, 10 * TICK_US);
         assert_eq!(timers.shed_idle(1), 1);
         assert!(timers.is_shed(first) && !timers.is_shed(second));
         timers.set(first, 30 * TICK_US);

@@ -18,7 +18,7 @@ pub(crate) async fn run(
     w: &Worker,
     x: &mut Exchange,
     down: &mut Downstream,
-    mut connection: Connection,
+    connection: &mut Connection,
     interim: Vec<u8>,
     timeouts: &TimeoutsUs,
 ) -> Next {

@@ -4,7 +4,7 @@ use crate::buffer::{Buffer, BufferPool};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected socket.
@@ -27,9 +27,17 @@ impl Socket {
 
     #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+        // Nearly always there is room, and being woken need not be asked for.
+        let tried = match self {
+            Socket::Tcp(socket) => socket.try_write(bytes),
+            Socket::Unix(socket) => socket.try_write(bytes),
+        };
+        match tried {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self {
+                Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+                Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+            },
+            done => Poll::Ready(done),
         }
     }
 
@@ -51,15 +59,22 @@ impl Socket {
         };
     }
 
-    /// Whether an unused connection has seen nothing: no byte and no end. Costs no system call as
-    /// long as the event loop has not reported anything for the socket.
-    #[inline]
-    pub(crate) fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         let ready = match self {
             Socket::Tcp(socket) => socket.poll_read_ready(cx),
             Socket::Unix(socket) => socket.poll_read_ready(cx),
         };
         ready.is_pending() || self.poll_read(cx, &mut [0; 1]).is_pending()
+    }
+
+    /// Whether the event loop has reported something to read, an end or an error; no system call.
+    #[inline]
+    fn has_news(&self) -> bool {
+        let looked = match self {
+            Socket::Tcp(socket) => socket.try_io(Interest::READABLE, || Ok(())),
+            Socket::Unix(socket) => socket.try_io(Interest::READABLE, || Ok(())),
+        };
+        looked.is_ok()
     }
 }
 
@@ -68,26 +83,47 @@ impl Socket {
 pub(crate) struct Wire {
     pub(crate) socket: Socket,
     pub(crate) input: Buffer,
+    /// The last read found nothing, so the task that tried is woken when something comes. Asking
+    /// the event loop for that again would be a waste.
+    watched: bool,
 }
 
 impl Wire {
     pub(crate) fn new(socket: Socket) -> Wire {
-        Wire { socket, input: Buffer::default() }
+        Wire { socket, input: Buffer::default(), watched: false }
     }
 
-    /// Reads once; 0 is the peer's end. The caller sees to it that the input is not full.
+    /// Reads once; 0 is the peer's end. The caller sees to it that the input is not full. One task
+    /// reads from a wire, and this is how; it may change between two exchanges only by
+    /// [`Wire::is_quiet`].
     #[inline]
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, pool: &BufferPool) -> Poll<io::Result<usize>> {
-        let Wire { socket, input } = self;
-        if input.is_bare() {
-            return input.fill_empty(pool, |room| socket.poll_read(cx, room));
+        if self.watched && !self.socket.has_news() {
+            return Poll::Pending;
         }
-        let room = self.input.room(pool);
-        let read = self.socket.poll_read(cx, room);
+        let Wire { socket, input, watched } = self;
+        if input.is_bare() {
+            let read = input.fill_empty(pool, |room| socket.poll_read(cx, room));
+            *watched = read.is_pending();
+            return read;
+        }
+        let room = input.room(pool);
+        let read = socket.poll_read(cx, room);
+        *watched = read.is_pending();
         match read {
-            Poll::Ready(Ok(n)) => self.input.extend(n),
-            _ => self.input.release(pool),
+            Poll::Ready(Ok(n)) => input.extend(n),
+            _ => input.release(pool),
         }
         read
+    }
+
+    /// Whether an unused connection has seen nothing: no byte and no end. Costs no system call as
+    /// long as the event loop has not reported anything for the socket. From now on the current task
+    /// is woken when something comes.
+    #[inline]
+    pub(crate) fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        let quiet = self.socket.poll_quiet(cx);
+        self.watched = quiet;
+        quiet
     }
 }

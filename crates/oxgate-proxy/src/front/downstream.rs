@@ -61,9 +61,10 @@ impl Downstream {
         self.admission.w.timers.set(self.timer, deadline_us);
     }
 
-    /// Marks the connection as waiting for nothing but another request.
-    pub(crate) fn set_idle(&self) {
-        self.admission.w.timers.set_idle(self.timer, self.admission.w.clock.now_us());
+    /// Waits from now on for nothing but another request, and for so long.
+    #[inline]
+    pub(crate) fn wait_idle(&self, now_us: u64, patience_us: u64) {
+        self.admission.w.timers.set_idle(self.timer, now_us, now_us + patience_us);
     }
 
     /// Whether it should end to make room for others.

@@ -53,8 +53,7 @@ async fn connection(admission: Admission, socket: Socket, peer: Option<SocketAdd
 /// A new connection may have its first request on the way while the gateway drains already: it gets
 /// a moment.
 async fn wait_for_bytes(w: &Worker, down: &mut Downstream, patience_us: u64, first: bool) -> bool {
-    down.set_deadline(w.clock.now_us() + patience_us);
-    down.set_idle();
+    down.wait_idle(w.clock.now_us(), patience_us);
     let mut hurried = false;
     poll_fn(|cx| match down.wire.poll_fill(cx, &w.buffers) {
         Poll::Ready(read) => Poll::Ready(read.is_ok_and(|n| n > 0)),
@@ -113,11 +112,11 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
     let limits = down.listener().head_limits();
     let header_timeout_us = down.listener().limits.get().header_timeout.as_micros() as u64;
     let mut begun = !down.wire.input.is_empty();
-    down.set_deadline(w.clock.now_us() + if begun { header_timeout_us } else { GRACE_US });
     if !begun {
-        down.set_idle();
+        down.wait_idle(w.clock.now_us(), GRACE_US);
     }
-    // A head can end only where a line ends: bytes without one need no parsing.
+    // Most heads come whole and need no deadline.
+    let mut timed = false;
     let mut unparsed = begun;
     poll_fn(|cx| {
         loop {
@@ -131,17 +130,18 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
                     Ok(Parsed::Partial) => {}
                     Err(error) => return Poll::Ready(Head::Refused(refusal(error))),
                 }
+                if !std::mem::replace(&mut timed, true) {
+                    down.set_deadline(w.clock.now_us() + header_timeout_us);
+                }
             }
             match down.wire.poll_fill(cx, &w.buffers) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     let filled = down.wire.input.filled();
                     let new = &filled[filled.len() - n..];
-                    let over = filled.len() > limits.target.min(limits.bytes);
-                    unparsed = over || memchr::memchr(b'\n', new).is_some() || down.wire.input.is_full();
-                    if !begun {
-                        begun = true;
-                        down.set_deadline(w.clock.now_us() + header_timeout_us);
-                    }
+                    let over = || filled.len() > limits.target.min(limits.bytes) || down.wire.input.is_full();
+                    // A head can end only where a line ends: more of one without that needs no parsing.
+                    unparsed = !begun || memchr::memchr(b'\n', new).is_some() || over();
+                    begun = true;
                 }
                 Poll::Ready(_) => return Poll::Ready(Head::Closed),
                 Poll::Pending if down.expired() && begun => {

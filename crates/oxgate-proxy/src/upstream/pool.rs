@@ -98,7 +98,7 @@ impl UpstreamView {
         {
             return Ok(connection);
         }
-        self.connect(w, endpoint, wait, false).await
+        Box::pin(self.connect(w, endpoint, wait, false)).await
     }
 
     /// A new connection; one that becomes idle while this waits for a place will do unless it has to
@@ -231,7 +231,7 @@ impl EndpointView {
         loop {
             let mut connection = self.idle.borrow_mut().pop()?;
             let fresh = w.clock.now_us() - connection.idle_since_us < self.idle_timeout_us;
-            if fresh && connection.wire.socket.is_quiet(cx) {
+            if fresh && connection.wire.is_quiet(cx) {
                 return Some(connection);
             }
             self.metrics.stale.add(1);
@@ -272,7 +272,7 @@ impl EndpointView {
     fn sweep(&self, now_us: u64) {
         let cx = &mut Context::from_waker(Waker::noop());
         let mut idle = std::mem::take(&mut *self.idle.borrow_mut());
-        idle.retain_mut(|c| now_us - c.idle_since_us < self.idle_timeout_us && c.wire.socket.is_quiet(cx));
+        idle.retain_mut(|c| now_us - c.idle_since_us < self.idle_timeout_us && c.wire.is_quiet(cx));
         self.idle.borrow_mut().append(&mut idle);
     }
 }
