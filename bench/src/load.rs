@@ -1,4 +1,4 @@
-//! The load generator: keep-alive connections on one thread, closed loop or at a fixed rate.
+//! The load generator: keep-alive connections, closed loop or at a fixed rate. It never waits.
 
 use crate::latency::Latencies;
 use mio::net::TcpStream;
@@ -27,8 +27,24 @@ pub(crate) struct Plan {
     pub(crate) upload: usize,
 }
 
+impl Plan {
+    /// Reads `TARGET CONNECTIONS SECONDS PATH UPLOAD RATE MOST`; a rate of 0 is none.
+    pub(crate) fn read(line: &str) -> Option<Plan> {
+        let mut words = line.split_whitespace();
+        Some(Plan {
+            target: words.next()?.parse().ok()?,
+            connections: words.next()?.parse().ok()?,
+            duration: Duration::from_secs_f64(words.next()?.parse().ok()?),
+            path: words.next()?.to_owned(),
+            upload: words.next()?.parse().ok()?,
+            rate: Some(words.next()?.parse().ok()?).filter(|rate| *rate > 0),
+            most: words.next()?.parse().ok()?,
+        })
+    }
+}
+
 /// What came of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// Whole answers.
     pub(crate) requests: u64,
@@ -40,6 +56,22 @@ pub(crate) struct Outcome {
     pub(crate) latencies: Latencies,
 }
 
+/// A plan being carried out.
+#[derive(Debug)]
+pub(crate) struct Load {
+    plan: Plan,
+    poll: Poll,
+    events: Events,
+    request: Vec<u8>,
+    connections: Vec<Connection>,
+    free: VecDeque<usize>,
+    scheduled: u64,
+    start: Instant,
+    outcome: Outcome,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
 struct Connection {
     socket: TcpStream,
     due: Option<Instant>,
@@ -49,77 +81,78 @@ struct Connection {
     sent: usize,
 }
 
-/// Runs a plan.
-pub(crate) fn run(plan: &Plan) -> io::Result<Outcome> {
-    let mut poll = Poll::new()?;
-    let mut events = Events::with_capacity(1024);
-    let request = request(plan);
-    let mut connections = Vec::new();
-    for index in 0..plan.connections {
-        let socket = std::net::TcpStream::connect(plan.target)?;
-        socket.set_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        let mut socket = TcpStream::from_std(socket);
-        poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-        connections.push(Connection { socket, due: None, head: Vec::new(), left: None, sent: 0 });
-    }
-    let start = Instant::now();
-    let end = start + plan.duration;
-    let mut outcome = Outcome { requests: 0, errors: 0, elapsed: Duration::ZERO, latencies: Latencies::default() };
-    let mut free: VecDeque<usize> = (0..plan.connections).collect();
-    let mut scheduled = 0u64;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let now = Instant::now();
-        if now >= end || outcome.requests >= plan.most {
-            break;
+impl Load {
+    /// Opens the connections.
+    pub(crate) fn begin(plan: Plan) -> io::Result<Load> {
+        let poll = Poll::new()?;
+        let mut connections = Vec::new();
+        for index in 0..plan.connections {
+            let socket = std::net::TcpStream::connect(plan.target)?;
+            socket.set_nodelay(true)?;
+            socket.set_nonblocking(true)?;
+            let mut socket = TcpStream::from_std(socket);
+            poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+            connections.push(Connection { socket, due: None, head: Vec::new(), left: None, sent: 0 });
         }
-        let mut timeout = end - now;
-        loop {
-            let due = match plan.rate {
+        Ok(Load {
+            poll,
+            events: Events::with_capacity(1024),
+            request: request(&plan),
+            free: (0..plan.connections).collect(),
+            connections,
+            scheduled: 0,
+            start: Instant::now(),
+            outcome: Outcome::default(),
+            buffer: vec![0; 1 << 20],
+            plan,
+        })
+    }
+
+    /// Sends what is due and takes what has come, without waiting; true once the plan is done.
+    pub(crate) fn step(&mut self) -> io::Result<bool> {
+        let now = Instant::now();
+        self.outcome.elapsed = now - self.start;
+        if self.outcome.elapsed >= self.plan.duration || self.outcome.requests >= self.plan.most {
+            return Ok(true);
+        }
+        while self.scheduled < self.plan.most {
+            let due = match self.plan.rate {
                 None => now,
-                Some(rate) => start + Duration::from_nanos(scheduled * 1_000_000_000 / rate),
+                Some(rate) => self.start + Duration::from_nanos(self.scheduled * 1_000_000_000 / rate),
             };
             if due > now {
-                timeout = timeout.min(due - now);
                 break;
             }
-            if scheduled >= plan.most {
-                break;
-            }
-            let Some(index) = free.pop_front() else { break };
-            scheduled += 1;
-            let connection = &mut connections[index];
+            let Some(index) = self.free.pop_front() else { break };
+            self.scheduled += 1;
+            let connection = &mut self.connections[index];
             connection.due = Some(due);
             connection.sent = 0;
-            connection.send(&request, &mut outcome);
+            connection.send(&self.request, &mut self.outcome);
         }
-        // The poll's own timeout counts whole milliseconds: shorter waits are spent asleep.
-        if timeout < Duration::from_millis(1) {
-            poll.poll(&mut events, Some(Duration::ZERO))?;
-            if events.is_empty() {
-                std::thread::sleep(timeout.min(Duration::from_micros(50)));
-                continue;
-            }
-        } else {
-            poll.poll(&mut events, Some(timeout.min(Duration::from_millis(50))))?;
+        if self.poll.poll(&mut self.events, Some(Duration::ZERO)).is_err() {
+            return Ok(false);
         }
-        for event in &events {
-            let connection = &mut connections[event.token().0];
+        for event in &self.events {
+            let connection = &mut self.connections[event.token().0];
             if event.is_writable() && connection.due.is_some() {
-                connection.send(&request, &mut outcome);
+                connection.send(&self.request, &mut self.outcome);
             }
-            if event.is_readable() && connection.receive(&mut buffer, &mut outcome) {
-                outcome.requests += 1;
+            if event.is_readable() && connection.receive(&mut self.buffer, &mut self.outcome) {
+                self.outcome.requests += 1;
                 if let Some(due) = connection.due.take() {
-                    outcome.latencies.add(due.elapsed());
+                    self.outcome.latencies.add(due.elapsed());
                 }
-                free.push_back(event.token().0);
+                self.free.push_back(event.token().0);
             }
         }
+        Ok(false)
     }
-    outcome.elapsed = start.elapsed();
-    Ok(outcome)
+
+    /// What came of it.
+    pub(crate) fn finish(self) -> Outcome {
+        self.outcome
+    }
 }
 
 fn request(plan: &Plan) -> Vec<u8> {

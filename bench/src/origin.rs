@@ -7,9 +7,11 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 const SMALL: usize = 128;
 
+#[derive(Debug)]
 struct Client {
     socket: TcpStream,
     head: Vec<u8>,
@@ -19,20 +21,55 @@ struct Client {
     pending: usize,
 }
 
-/// Serves for ever.
-pub(crate) fn run(address: SocketAddr) -> io::Result<()> {
-    let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind(address)?;
-    poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
-    let mut clients: Vec<Option<Client>> = vec![None];
-    let mut free = Vec::new();
-    let mut events = Events::with_capacity(1024);
-    let mut buffer = vec![0; 512 * 1024];
-    let small = answer(SMALL, true);
-    let filler = vec![b'x'; 1 << 20];
-    loop {
-        poll.poll(&mut events, None)?;
-        for event in &events {
+/// A listening origin and its connections.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// Whoever drives the origin may wait for something of its own here, under a token from
+    /// [`FOREIGN`] on.
+    pub(crate) poll: Poll,
+    listener: TcpListener,
+    clients: Vec<Option<Client>>,
+    free: Vec<usize>,
+    events: Events,
+    buffer: Vec<u8>,
+    small: Vec<u8>,
+    filler: Vec<u8>,
+}
+
+/// Tokens that are not the origin's begin here.
+pub(crate) const FOREIGN: usize = usize::MAX / 2;
+
+impl Origin {
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Origin> {
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::bind(address)?;
+        poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
+        Ok(Origin {
+            poll,
+            listener,
+            clients: vec![None],
+            free: Vec::new(),
+            events: Events::with_capacity(1024),
+            buffer: vec![0; 512 * 1024],
+            small: answer(SMALL, true),
+            filler: vec![b'x'; 1 << 20],
+        })
+    }
+
+    /// Does what there is to do, after waiting for it at most so long; says whether something foreign
+    /// is ready.
+    pub(crate) fn step(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let Origin { poll, listener, clients, free, events, buffer, small, filler } = self;
+        // A tracer that attaches interrupts the wait.
+        if poll.poll(events, timeout).is_err() {
+            return Ok(false);
+        }
+        let mut foreign = false;
+        for event in &*events {
+            if event.token().0 >= FOREIGN {
+                foreign = true;
+                continue;
+            }
             if event.token() == Token(0) {
                 while let Ok((mut socket, _)) = listener.accept() {
                     socket.set_nodelay(true)?;
@@ -48,11 +85,12 @@ pub(crate) fn run(address: SocketAddr) -> io::Result<()> {
             }
             let index = event.token().0;
             let Some(client) = clients[index].as_mut() else { continue };
-            if !client.turn(&mut buffer, &small, &filler) {
+            if !client.turn(buffer, small, filler) {
                 clients[index] = None;
                 free.push(index);
             }
         }
+        Ok(foreign)
     }
 }
 

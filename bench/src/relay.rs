@@ -22,7 +22,10 @@ pub(crate) fn run(address: SocketAddr, to: SocketAddr) -> io::Result<()> {
     let mut events = Events::with_capacity(1024);
     let mut buffer = vec![0; 256 * 1024];
     loop {
-        poll.poll(&mut events, None)?;
+        // A tracer that attaches interrupts the wait.
+        if poll.poll(&mut events, None).is_err() {
+            continue;
+        }
         for event in &events {
             if event.token() == Token(0) {
                 while let Ok((client, _)) = listener.accept() {
