@@ -20,6 +20,10 @@ impl Span {
         Span { start: start as u32, end: end as u32 }
     }
 
+    pub(crate) fn len(self) -> usize {
+        self.range().len()
+    }
+
     pub(crate) fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
     }
@@ -30,16 +34,29 @@ impl Span {
     }
 }
 
+/// Sixteen bytes, because every field of every message is one.
 #[derive(Clone, Copy, Debug)]
 struct Field {
-    /// From the name's first byte to the end of the line, its CRLF included.
-    line: Span,
+    /// Where the name starts, and with it the line.
+    start: u32,
     value: Span,
-    name_len: u16,
+    /// At most [`token::MAX_NAME`].
+    name_len: u8,
     id: Name,
     dropped: bool,
     /// The line reads `name: value CRLF` and may be copied as it stands.
     canonical: bool,
+}
+
+impl Field {
+    fn name(&self) -> std::ops::Range<usize> {
+        self.start as usize..self.start as usize + usize::from(self.name_len)
+    }
+
+    /// The line of a canonical field, its CRLF included.
+    fn line(&self) -> Span {
+        Span { start: self.start, end: self.value.end + 2 }
+    }
 }
 
 /// The fields of a request or response, with the bytes that they and the start line live in.
@@ -73,9 +90,9 @@ impl Head {
     #[inline]
     pub(crate) fn push_received(&mut self, line: &Line, id: Name) {
         self.fields.push(Field {
-            line: Span::new(line.name.range().start, line.end),
+            start: line.name.range().start as u32,
             value: line.value,
-            name_len: line.name.range().len() as u16,
+            name_len: line.name.len() as u8,
             id,
             dropped: false,
             canonical: line.canonical,
@@ -105,7 +122,7 @@ impl Head {
     }
 
     fn name_of(&self, f: &Field) -> &[u8] {
-        &self.bytes[f.line.start as usize..f.line.start as usize + f.name_len as usize]
+        &self.bytes[f.name()]
     }
 
     /// Number of fields that would be sent.
@@ -157,8 +174,7 @@ impl Head {
         let Head { bytes, fields } = self;
         let mut found = false;
         for f in fields.iter_mut().filter(|f| !f.dropped && usize::from(f.name_len) == name.len()) {
-            let start = f.line.start as usize;
-            if bytes[start..start + name.len()].eq_ignore_ascii_case(name) {
+            if bytes[f.name()].eq_ignore_ascii_case(name) {
                 f.dropped = true;
                 found = true;
             }
@@ -170,8 +186,7 @@ impl Head {
     pub fn drop_where(&mut self, mut drop: impl FnMut(Name, &[u8]) -> bool) {
         let Head { bytes, fields } = self;
         for f in fields.iter_mut().filter(|f| !f.dropped) {
-            let start = f.line.start as usize;
-            f.dropped = drop(f.id, &bytes[start..start + usize::from(f.name_len)]);
+            f.dropped = drop(f.id, &bytes[f.name()]);
         }
     }
 
@@ -193,8 +208,8 @@ impl Head {
         }
     }
 
-    /// Adds a field. The caller vouches for the name being a token and the value a field value:
-    /// both come from configuration that was checked, or from fields that were parsed.
+    /// Adds a field. The caller vouches for the name being a token of at most 255 bytes and the value
+    /// a field value: both come from configuration that was checked, or from fields that were parsed.
     #[inline]
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
         self.append_with(name, |line| line.extend_from_slice(value));
@@ -223,7 +238,8 @@ impl Head {
         let shift = self.bytes.len() as u32;
         self.bytes.extend_from_slice(&other.bytes);
         let shifted = |span: Span| Span { start: span.start + shift, end: span.end + shift };
-        self.fields.extend(other.fields.iter().map(|f| Field { line: shifted(f.line), value: shifted(f.value), ..*f }));
+        let shift_field = |f: &Field| Field { start: f.start + shift, value: shifted(f.value), ..*f };
+        self.fields.extend(other.fields.iter().map(shift_field));
     }
 
     #[inline]
@@ -233,9 +249,9 @@ impl Head {
         let end = self.bytes.len();
         self.bytes.extend_from_slice(b"\r\n");
         self.fields.push(Field {
-            line: Span::new(start, end + 2),
+            start: start as u32,
             value: Span::new(value, end),
-            name_len: name_len as u16,
+            name_len: name_len as u8,
             id,
             dropped: false,
             canonical: true,
@@ -254,14 +270,14 @@ impl Head {
     pub(crate) fn write(&self, start_line: Span, out: &mut Vec<u8>) {
         let mut run = start_line;
         for f in self.fields.iter().filter(|f| !f.dropped) {
-            if f.canonical && f.line.start == run.end {
-                run.end = f.line.end;
+            if f.canonical && f.start == run.end {
+                run.end = f.line().end;
                 continue;
             }
             out.extend_from_slice(self.bytes(run));
             run = Span::default();
             if f.canonical {
-                run = f.line;
+                run = f.line();
             } else {
                 out.extend_from_slice(self.name_of(f));
                 out.extend_from_slice(b": ");

@@ -99,6 +99,7 @@ pub fn normalize(path: &[u8], policy: PathPolicy, out: &mut Vec<u8>) -> Result<(
     }
     let start = out.len();
     decode(path, policy, out)?;
+    refuse_double_encoding(&out[start..])?;
     let decoded = out.split_off(start);
     join_segments(&decoded, policy, out, start)
 }
@@ -119,13 +120,6 @@ fn decode(path: &[u8], policy: PathPolicy, out: &mut Vec<u8>) -> Result<(), Path
                     b'/' | b'\\' if strict => return Err(PathError::Separator),
                     b'/' | b'\\' => out.push(b'/'),
                     0..=0x1f | 0x7f => return Err(PathError::Control),
-                    b'%' => {
-                        let hidden = path.get(at..at + 2).and_then(hex_pair);
-                        if let Some(b'.' | b'/' | b'\\' | b'%' | 0) = hidden {
-                            return Err(PathError::DoubleEncoding);
-                        }
-                        out.extend_from_slice(b"%25");
-                    }
                     code if is_unreserved(code) => out.push(code),
                     code => push_code(out, code),
                 }
@@ -149,6 +143,18 @@ fn decode(path: &[u8], policy: PathPolicy, out: &mut Vec<u8>) -> Result<(), Path
         high.clear();
     }
     refuse_overlong(&high)
+}
+
+/// Refuses what a second round of decoding would turn into other segments or other letters: some
+/// server on the way will do that round. Behind `%25`, two digits that stand for anything else pass.
+fn refuse_double_encoding(decoded: &[u8]) -> Result<(), PathError> {
+    for at in memchr::memmem::find_iter(decoded, b"%25") {
+        let hidden = decoded.get(at + 3..at + 5).and_then(hex_pair);
+        if hidden.is_some_and(|b| is_unreserved(b) || b.is_ascii_control() || b"/\\%;".contains(&b)) {
+            return Err(PathError::DoubleEncoding);
+        }
+    }
+    Ok(())
 }
 
 /// Merges empty segments and settles dot segments.
@@ -179,9 +185,12 @@ fn join_segments(decoded: &[u8], policy: PathPolicy, out: &mut Vec<u8>, start: u
     Ok(())
 }
 
-/// A segment without its `;parameters`, which are no part of it when matching.
+/// A segment without its `;parameters`, which are no part of it when matching. In the normal form an
+/// encoded semicolon reads `%3B`; servers that decode first see parameters behind it too.
 pub fn segment_name(segment: &[u8]) -> &[u8] {
-    &segment[..memchr::memchr(b';', segment).unwrap_or(segment.len())]
+    let plain = memchr::memchr(b';', segment).unwrap_or(segment.len());
+    let encoded = memchr::memmem::find(&segment[..plain], b"%3B").unwrap_or(plain);
+    &segment[..encoded]
 }
 
 /// Appends the path that routes are matched on: the normal form without parameters.
@@ -254,7 +263,13 @@ mod tests {
             ("/a%4", Err(PathError::Percent)),
             ("/%c0%ae%c0%ae/a", Err(PathError::Overlong)),
             ("/%e0%80%af", Err(PathError::Overlong)),
+            ("/a%3Bx/b", Ok("/a%3Bx/b")),
+            ("/50%2520off", Ok("/50%2520off")),
+            ("/..%3b/a", Err(PathError::DotSegment)),
             ("/%252e%252e/admin", Err(PathError::DoubleEncoding)),
+            ("/%25%32e%25%32e/admin", Err(PathError::DoubleEncoding)),
+            ("/admin%25%32f", Err(PathError::DoubleEncoding)),
+            ("/%2561dmin", Err(PathError::DoubleEncoding)),
             ("/é", Err(PathError::Byte)),
         ] {
             let expected: Result<String, PathError> = expected.map(str::to_owned);
@@ -279,6 +294,13 @@ mod tests {
             let expected: Result<String, PathError> = expected.map(str::to_owned);
             assert_eq!(form(path, PathPolicy::Normalize), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn parameters_are_no_part_of_a_segment_however_they_are_spelled() {
+        let mut out = Vec::new();
+        without_parameters(b"/admin%3Bx/a;b=c/d", &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), "/admin/a/d");
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use crate::framing::content_length;
 use crate::head::{Head, Span};
 use crate::name::NameSet;
 use crate::scan::{self, Line, Lines, Next, RequestLine, ScanError};
+use crate::token::MAX_NAME;
 use crate::{Framing, HeadLimits, Name, Parsed, PathPolicy, authority, path, token};
 
 /// The methods that have rules of their own (RFC 9110 §9).
@@ -163,6 +164,9 @@ impl Request {
             if line.bare {
                 return Err(RequestError::Syntax("a line ends without CR"));
             }
+            if line.name.len() > MAX_NAME {
+                return Err(RequestError::HeadTooLarge);
+            }
             if left == 0 {
                 return Err(RequestError::HeadTooLarge);
             }
@@ -293,7 +297,7 @@ impl Request {
         self.line = Span::default();
         self.path = self.head.store(form);
         self.match_path = self.path;
-        if form.contains(&b';') {
+        if form.contains(&b';') || memchr::memmem::find(form, b"%3B").is_some() {
             let mut bare = Vec::with_capacity(form.len());
             path::without_parameters(form, &mut bare);
             self.match_path = self.head.store(&bare);
@@ -434,8 +438,13 @@ struct Facts {
     /// Names met.
     seen: NameSet,
     nominated: bool,
+    /// Members of Connection.
+    options: usize,
     underscores: bool,
 }
+
+/// The most members of Connection: each has to be looked for among all fields.
+const MAX_CONNECTION_OPTIONS: usize = 64;
 
 /// The fields that decide framing and persistence.
 const SETTLING: NameSet = NameSet::of(&[
@@ -486,6 +495,10 @@ impl Facts {
             }
             Name::Connection => {
                 for option in token::list(value) {
+                    self.options += 1;
+                    if self.options > MAX_CONNECTION_OPTIONS {
+                        return Err(RequestError::HeadTooLarge);
+                    }
                     self.connection_option(option)?;
                 }
             }
@@ -651,5 +664,19 @@ mod tests {
         assert_eq!(parse(format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(300))), Err(RequestError::HeadTooLarge));
         assert_eq!(parse(format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(5))), Err(RequestError::HeadTooLarge));
         assert_eq!(parse("GET / HTT".to_owned()), Ok(Parsed::Partial));
+    }
+
+    #[test]
+    fn names_and_connection_options_have_a_limit_of_their_own() {
+        let limits = HeadLimits { bytes: 128 * 1024, ..HeadLimits::default() };
+        let parse = |fields: String| {
+            let text = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n{fields}\r\n");
+            Request::default().parse(text.as_bytes(), &limits)
+        };
+        // A name whose length is cut to sixteen bits would end up as another name.
+        let name = format!("Transfer-Encoding{}:chunked\r\n", "a".repeat(65_536));
+        assert_eq!(parse(name), Err(RequestError::HeadTooLarge));
+        assert_eq!(parse(format!("Connection: {}\r\n", "a,".repeat(65))), Err(RequestError::HeadTooLarge));
+        assert!(matches!(parse(format!("Connection: {}\r\n", "a,".repeat(64))), Ok(Parsed::Complete(_))));
     }
 }

@@ -4,6 +4,7 @@ use crate::framing::content_length;
 use crate::head::{Head, Span};
 use crate::name::NameSet;
 use crate::scan::{self, Lines, Next};
+use crate::token::MAX_NAME;
 use crate::{Framing, HeadLimits, Method, Name, Parsed, token};
 
 /// Why a response cannot be passed on. The upstream connection is of no further use.
@@ -58,7 +59,7 @@ impl Response {
                 Err(_) if received.get(at) == Some(&b'\n') => break at + 1,
                 Err(_) => return Err(ResponseError::Syntax),
             };
-            if left == 0 {
+            if left == 0 || field.name.len() > MAX_NAME {
                 return Err(ResponseError::HeadTooLarge);
             }
             left -= 1;

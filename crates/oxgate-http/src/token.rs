@@ -1,5 +1,8 @@
 //! The small grammars of RFC 9110 §5.6: tokens, comma lists, field values.
 
+/// The longest field name that is read or written, in bytes: nobody needs more.
+pub const MAX_NAME: usize = 255;
+
 /// Whether every byte is a `tchar` and there is at least one (RFC 9110 §5.6.2).
 pub fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|b| is_tchar(*b))

@@ -91,7 +91,7 @@ impl Edits {
 /// Fields that say how the message itself is sent are not for editing.
 fn check(name: &str, place: &Place, diagnostics: &mut Diagnostics) {
     let id = Name::of(name.as_bytes());
-    if !token::is_token(name.as_bytes()) {
+    if !token::is_token(name.as_bytes()) || name.len() > token::MAX_NAME {
         diagnostics.push(Diagnostic::at(place, format!("`{name}` is not a field name")));
     } else if id.is_hop_by_hop() || id == Name::ContentLength {
         diagnostics.push(Diagnostic::at(place, format!("`{name}` is set by the gateway itself")));
