@@ -112,9 +112,14 @@ impl Request {
     /// where the next request starts is then unknown.
     pub fn parse(&mut self, received: &[u8], limits: &HeadLimits) -> Result<Parsed, RequestError> {
         self.head.clear();
+        // Until it is known, and should the head be refused, the method is none of the known ones.
+        (self.method, self.method_text) = (Method::Other, Span::default());
         let line = match scan::request_line(received) {
             Ok(Some(line)) if line.target.range().len() > limits.target => return Err(RequestError::TargetTooLong),
-            Ok(Some(line)) => line,
+            Ok(Some(line)) => {
+                self.method = Method::of(&received[line.method.range()]);
+                line
+            }
             Ok(None) if target_overflows(received, limits) => return Err(RequestError::TargetTooLong),
             Ok(None) => return partial(received, limits),
             Err(error) => return Err(syntax(error)),
@@ -133,7 +138,6 @@ impl Request {
 
     fn reset(&mut self, received: &[u8], line: &RequestLine) {
         self.head.load(received);
-        self.method = Method::of(&received[line.method.range()]);
         self.method_text = line.method;
         self.http10 = line.http10;
         (self.raw_path, self.path, self.match_path) = Default::default();

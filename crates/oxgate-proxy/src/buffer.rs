@@ -7,6 +7,8 @@ use std::task::Poll;
 
 /// What heads and small bodies need.
 pub(crate) const SMALL: usize = 16 * 1024;
+/// What a head needs that a small buffer cannot hold.
+const MEDIUM: usize = 60 * 1024;
 /// What bodies that flow are read in: fewer, larger system calls.
 pub(crate) const LARGE: usize = 256 * 1024;
 /// Free buffers kept per worker, of each size.
@@ -18,21 +20,29 @@ pub(crate) struct BufferPool {
     /// What sockets with nothing in hand are read into; it changes hands only when something came.
     spare: RefCell<Box<[u8]>>,
     small: RefCell<Vec<Box<[u8]>>>,
+    medium: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
     staging: RefCell<Vec<Vec<u8>>>,
 }
 
 impl BufferPool {
-    fn take(&self, large: bool) -> Box<[u8]> {
-        let (free, size) = if large { (&self.large, LARGE) } else { (&self.small, SMALL) };
+    fn take(&self, size: usize) -> Box<[u8]> {
+        let free = self.free(size);
         free.borrow_mut().pop().unwrap_or_else(|| vec![0; HEADROOM + size + TAILROOM].into_boxed_slice())
     }
 
     fn put(&self, bytes: Box<[u8]>) {
-        let free = if bytes.len() > SMALL + HEADROOM + TAILROOM { &self.large } else { &self.small };
-        let mut free = free.borrow_mut();
+        let mut free = self.free(bytes.len().saturating_sub(HEADROOM + TAILROOM)).borrow_mut();
         if free.len() < KEPT && !bytes.is_empty() {
             free.push(bytes);
+        }
+    }
+
+    fn free(&self, size: usize) -> &RefCell<Vec<Box<[u8]>>> {
+        match size {
+            0..=SMALL => &self.small,
+            MEDIUM => &self.medium,
+            _ => &self.large,
         }
     }
 
@@ -83,6 +93,14 @@ impl Buffer {
         self.start += n;
     }
 
+    /// Passes over empty lines in front of a request (RFC 9112 §2.2); true when there is nothing else.
+    pub(crate) fn skip_empty_lines(&mut self) -> bool {
+        while self.filled().starts_with(b"\r\n") {
+            self.consume(2);
+        }
+        self.is_empty()
+    }
+
     /// Bytes with the room around them, and where the unused ones lie.
     pub(crate) fn parts(&mut self) -> (&mut [u8], Range<usize>) {
         (&mut self.bytes, self.start..self.end)
@@ -101,7 +119,7 @@ impl Buffer {
     ) -> Poll<Result<usize, E>> {
         let mut spare = pool.spare.borrow_mut();
         if spare.is_empty() {
-            *spare = pool.take(false);
+            *spare = pool.take(SMALL);
         }
         let limit = spare.len() - TAILROOM;
         let result = read(&mut spare[HEADROOM..limit]);
@@ -128,7 +146,7 @@ impl Buffer {
         if self.is_empty() {
             if self.bytes.is_empty() || (self.flowing && self.bytes.len() < LARGE) {
                 pool.put(std::mem::take(&mut self.bytes));
-                self.bytes = pool.take(self.flowing);
+                self.bytes = pool.take(if self.flowing { LARGE } else { SMALL });
             }
             (self.start, self.end) = (HEADROOM, HEADROOM);
         } else if self.end + TAILROOM == self.bytes.len() && self.start > HEADROOM {
@@ -146,12 +164,14 @@ impl Buffer {
         self.flowing = self.end + TAILROOM == self.bytes.len();
     }
 
-    /// Moves the bytes into a large buffer, for a head that a small one cannot hold.
+    /// Moves the bytes into a larger buffer, for a head that this one cannot hold.
     pub(crate) fn grow(&mut self, pool: &BufferPool) {
-        if self.bytes.len() >= LARGE {
-            return;
-        }
-        let mut large = pool.take(true);
+        let size = match self.bytes.len() {
+            LARGE.. => return,
+            MEDIUM.. => LARGE,
+            _ => MEDIUM,
+        };
+        let mut large = pool.take(size);
         let len = self.end - self.start;
         large[HEADROOM..HEADROOM + len].copy_from_slice(&self.bytes[self.start..self.end]);
         pool.put(std::mem::replace(&mut self.bytes, large));

@@ -16,7 +16,8 @@ pub(crate) fn mark_stale() {
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
-    wall_start_us: u64,
+    /// The calendar's time at the start, as the system's clock now sees it.
+    wall_start_us: Cell<u64>,
     now_us: Cell<u64>,
     asked: Cell<u32>,
 }
@@ -24,13 +25,18 @@ pub(crate) struct Clock {
 impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the worker's clock")]
     pub(crate) fn new() -> Clock {
+        let (start, now_us, asked) = (Instant::now(), Cell::new(0), Cell::new(0));
+        let clock = Clock { start, wall_start_us: Cell::new(0), now_us, asked };
+        clock.follow_calendar();
+        clock
+    }
+
+    /// Takes the calendar's time from the system, which may have set its clock; called once a second.
+    #[expect(clippy::disallowed_methods, reason = "this is the worker's clock")]
+    pub(crate) fn follow_calendar(&self) {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Clock {
-            start: Instant::now(),
-            wall_start_us: wall.as_micros() as u64,
-            now_us: Cell::new(0),
-            asked: Cell::new(0),
-        }
+        let since_start = self.start.elapsed();
+        self.wall_start_us.set(wall.saturating_sub(since_start).as_micros() as u64);
     }
 
     /// The time of this turn.
@@ -45,10 +51,9 @@ impl Clock {
         self.now_us.get()
     }
 
-    /// The time by the calendar, microseconds since 1970, as the start-up time and the steady clock
-    /// make it: it never jumps.
+    /// The time by the calendar, microseconds since 1970.
     pub(crate) fn wall_us(&self) -> u64 {
-        self.wall_start_us + self.now_us()
+        self.wall_start_us.get() + self.now_us()
     }
 
     /// The instant that a time of this clock stands for.

@@ -40,6 +40,8 @@ pub(crate) enum ProxyError {
     ClientGone,
     /// The client stopped reading.
     ClientStalled,
+    /// The time to finish before the gateway ends is over.
+    ShuttingDown,
 }
 
 /// Whose side broke.
@@ -76,6 +78,7 @@ impl ProxyError {
             ProxyError::BodyTimeout => (408, Reason::BodyTimeout, "the body did not arrive in time"),
             ProxyError::ClientGone => (499, Reason::ClientGone, "the client went away"),
             ProxyError::ClientStalled => (499, Reason::ClientStalled, "the client stopped reading"),
+            ProxyError::ShuttingDown => (503, Reason::ShuttingDown, "the gateway is shutting down"),
         }
     }
 
@@ -98,7 +101,8 @@ impl ProxyError {
             | ProxyError::ResponseTimeout
             | ProxyError::IdleTimeout
             | ProxyError::Truncated
-            | ProxyError::TotalTimeout => Side::Upstream,
+            | ProxyError::TotalTimeout
+            | ProxyError::ShuttingDown => Side::Upstream,
         }
     }
 }

@@ -22,6 +22,9 @@ pub(crate) struct Exchange {
     pub(crate) scheme: &'static str,
     pub(crate) request_id: Vec<u8>,
     pub(crate) introduction: Introduction,
+    /// The rest of an interim answer that the client's socket did not take: it has to go out before
+    /// anything else.
+    pub(crate) unsent: Vec<u8>,
     pub(crate) route: Option<usize>,
     /// Indices of the upstream and its endpoint.
     pub(crate) upstream: Option<(usize, usize)>,
@@ -47,6 +50,7 @@ impl Default for Exchange {
             scheme: "http",
             request_id: Vec::new(),
             introduction: Introduction::default(),
+            unsent: Vec::new(),
             route: None,
             upstream: None,
             attempts: 0,
@@ -71,6 +75,7 @@ impl Exchange {
         self.upstream = None;
         self.attempts = 0;
         self.slots.clear();
+        self.unsent.clear();
         self.body_limit = u64::MAX;
         (self.bytes_in, self.bytes_out) = (0, 0);
         self.status = 0;

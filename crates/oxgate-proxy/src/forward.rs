@@ -5,7 +5,7 @@ use crate::exchange::Exchange;
 use crate::front::Downstream;
 use crate::pump::{Pump, PumpError};
 use crate::respond;
-use crate::serve::Next;
+use crate::serve::{self, Next};
 use crate::snapshot::{Route, TimeoutsUs};
 use crate::tunnel;
 use crate::upstream::{Connection, UpstreamView};
@@ -13,7 +13,7 @@ use crate::wait::Wait;
 use crate::worker::{View, Worker};
 use oxgate_config::resolved::Split;
 use oxgate_http::{Framing, HeadLimits, Parsed, Request, Response};
-use oxgate_policy::{Answer, Call, Reply};
+use oxgate_policy::{Call, Reply};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -22,6 +22,8 @@ use std::task::{Context, Poll};
 const MAX_INTERIM: usize = 16;
 /// What an upstream's head may cost.
 const RESPONSE_LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 200, target: 0 };
+/// How often a client is looked at whose request's body the upstream does not take.
+const LOOK_US: u64 = 50_000;
 /// The most a reply to a policy's call may hold.
 const MAX_REPLY: usize = 64 * 1024;
 
@@ -31,7 +33,6 @@ const MAX_REPLY: usize = 64 * 1024;
 pub(crate) struct Origin {
     connection: Connection,
     upload: Upload,
-    interim: Interim,
     /// When the exchange as a whole must be over.
     total_us: u64,
 }
@@ -43,6 +44,8 @@ struct Upload {
     state: UploadState,
     seen: u64,
     begun_us: u64,
+    /// When it has to have got further.
+    due_us: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +71,14 @@ pub(crate) async fn request(
     let (plan, upstream) = (&view.snapshot.upstreams[arm.upstream], view.upstream(w, arm.upstream));
     let total_us = x.started_us.saturating_add(route.timeouts.total);
     let held = body_at_hand(x, down);
+    // A request may be sent once more when it is all here and doing it twice does no harm (RFC 9110
+    // §9.2.2).
+    let repeatable = held.is_some() && x.request.method().is_idempotent();
     let mut fresh_only = false;
-    let mut tries = plan.endpoints.len();
+    let mut repeated = false;
+    let mut tried = Vec::new();
     loop {
-        let picked = upstream.pick(plan).ok_or(ProxyError::NoEndpoint)?;
+        let picked = upstream.pick(plan, &tried).ok_or(ProxyError::NoEndpoint)?;
         x.upstream = Some((arm.upstream, picked));
         x.attempts = x.attempts.saturating_add(1);
         let mut wait = Wait::new(down, total_us);
@@ -80,11 +87,13 @@ pub(crate) async fn request(
         } else {
             upstream.checkout(w, picked, &mut wait).await
         };
-        tries = tries.saturating_sub(1);
         let connection = match connection {
             Ok(connection) => connection,
             // Nothing was sent: any other endpoint will do.
-            Err(ProxyError::ConnectFailed | ProxyError::Unresolved | ProxyError::ConnectTimeout) if tries > 0 => {
+            Err(ProxyError::ConnectFailed | ProxyError::Unresolved | ProxyError::ConnectTimeout)
+                if tried.len() + 1 < plan.endpoints_in_use() =>
+            {
+                tried.push(picked);
                 upstream.metrics.retries.add(1);
                 continue;
             }
@@ -101,10 +110,14 @@ pub(crate) async fn request(
                 upstream.metrics.first_byte.observe(x.first_byte_us.saturating_sub(x.sent_us));
                 break;
             }
-            // An idle connection that the upstream closed just then. The request may be sent once
-            // more when it is all here and doing it twice does no harm (RFC 9110 §9.2.2).
-            Err(ProxyError::Reset) if reused && !fresh_only && held.is_some() && x.request.method().is_idempotent() => {
+            // No byte of an answer: an idle connection that was closed just then, or an endpoint that
+            // breaks. Another endpoint if there is one, another connection if not.
+            Err(ProxyError::Reset) if repeatable && !repeated && (reused || plan.endpoints_in_use() > 1) => {
+                repeated = true;
                 upstream.metrics.retries.add(1);
+                if tried.len() + 1 < plan.endpoints_in_use() {
+                    tried.push(picked);
+                }
                 fresh_only = true;
             }
             Err(error) => {
@@ -138,8 +151,9 @@ async fn attempt(
     held: Option<usize>,
     timeouts: &TimeoutsUs,
 ) -> Result<(), ProxyError> {
-    let Origin { connection, upload, interim, total_us } = origin;
+    let Origin { connection, upload, total_us } = origin;
     let total_us = *total_us;
+    let mut interims = 0;
     x.sent_us = upload.begun_us;
     let result = poll_fn(|cx| {
         if upload.state == UploadState::Running {
@@ -160,10 +174,11 @@ async fn attempt(
                             x.first_byte_us = w.clock.now_us();
                             return Poll::Ready(Ok(()));
                         }
-                        interim.pass_on(cx, x, down)?;
+                        interims += 1;
+                        pass_on_interim(cx, x, down, interims)?;
                     }
                 }
-                Poll::Ready(_) if connection.wire.input.is_empty() && interim.count == 0 => {
+                Poll::Ready(_) if connection.wire.input.is_empty() && interims == 0 => {
                     return Poll::Ready(Err(ProxyError::Reset));
                 }
                 Poll::Ready(_) => return Poll::Ready(Err(ProxyError::Malformed)),
@@ -173,8 +188,14 @@ async fn attempt(
         if upload.state != UploadState::Running && down.poll_gone(cx, w) {
             return Poll::Ready(Err(ProxyError::ClientGone));
         }
-        if down.expired() {
+        if w.drain_is_over() {
+            return Poll::Ready(Err(ProxyError::ShuttingDown));
+        }
+        if down.expired() && upload.is_late(w, down) {
             return Poll::Ready(Err(upload.lateness(w, total_us)));
+        }
+        if upload.is_blocked() && down.is_broken() {
+            return Poll::Ready(Err(ProxyError::ClientGone));
         }
         Poll::Pending
     })
@@ -213,7 +234,7 @@ impl Origin {
         held: Option<usize>,
         total_us: u64,
     ) -> Origin {
-        Origin { connection, upload: Upload::begin(w, x, down, held), interim: Interim::default(), total_us }
+        Origin { connection, upload: Upload::begin(w, x, down, held), total_us }
     }
 }
 
@@ -233,7 +254,7 @@ impl Upload {
         };
         let pump = Pump::new(head, framing, rechunk, x.body_limit);
         // No progress is like this, so the first look counts as some and sets a deadline.
-        Upload { pump, state: UploadState::Running, seen: u64::MAX, begun_us: w.clock.now_us() }
+        Upload { pump, state: UploadState::Running, seen: u64::MAX, begun_us: w.clock.now_us(), due_us: u64::MAX }
     }
 
     /// Moves what can be moved; says whether something was.
@@ -262,7 +283,7 @@ impl Upload {
 
     /// While the body comes in: the client's idle time and rate. Then: the upstream's first byte.
     #[inline]
-    fn set_deadline(&self, w: &Worker, down: &Downstream, timeouts: &TimeoutsUs, total_us: u64) {
+    fn set_deadline(&mut self, w: &Worker, down: &Downstream, timeouts: &TimeoutsUs, total_us: u64) {
         let now = w.clock.now_us();
         let waits_for_upstream = self.pump.source_ended() || self.pump.waits_for_sink();
         let deadline = if self.state != UploadState::Running || waits_for_upstream {
@@ -273,7 +294,30 @@ impl Upload {
             let earned = (self.pump.moved * 1_000_000).checked_div(limits.min_body_rate).unwrap_or(u64::MAX);
             (now + idle).min(self.begun_us.saturating_add(idle).saturating_add(earned))
         };
-        down.set_deadline(deadline.min(total_us));
+        self.due_us = deadline.min(total_us);
+        self.wake_in_time(now, down);
+    }
+
+    /// While the upstream takes nothing, nothing is read from the client either, so that its going away
+    /// has to be looked for.
+    #[inline]
+    fn wake_in_time(&self, now: u64, down: &Downstream) {
+        let look = if self.is_blocked() { now + LOOK_US } else { u64::MAX };
+        down.set_deadline(self.due_us.min(look));
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.state == UploadState::Running && self.pump.waits_for_sink()
+    }
+
+    /// Whether time is up, the deadline having passed or just another look at the client being due.
+    fn is_late(&self, w: &Worker, down: &Downstream) -> bool {
+        let now = w.clock.now_us();
+        let late = now >= self.due_us;
+        if !late {
+            self.wake_in_time(now, down);
+        }
+        late
     }
 
     /// Who was late when the deadline passed.
@@ -290,29 +334,25 @@ impl Upload {
     }
 }
 
-/// Interim answers (RFC 9110 §15.2) on their way to the client.
-#[derive(Debug, Default)]
-struct Interim {
-    unsent: Vec<u8>,
+/// Passes an interim answer on to the client (RFC 9110 §15.2). What the socket does not take now goes
+/// out with whatever is sent next.
+fn pass_on_interim(
+    cx: &mut Context<'_>,
+    x: &mut Exchange,
+    down: &mut Downstream,
     count: usize,
-}
-
-impl Interim {
-    fn pass_on(&mut self, cx: &mut Context<'_>, x: &Exchange, down: &mut Downstream) -> Result<(), ProxyError> {
-        self.count += 1;
-        if self.count > MAX_INTERIM {
-            return Err(ProxyError::Malformed);
-        }
-        if x.request.is_http10() || (x.response.status() == 100 && !x.request.expects_continue()) {
-            return Ok(());
-        }
-        x.response.write_head(Framing::None, None, &mut self.unsent);
-        // What the socket does not take now goes out with the next answer.
-        if let Poll::Ready(Ok(n)) = down.wire.socket.poll_write(cx, &self.unsent) {
-            self.unsent.drain(..n);
-        }
-        Ok(())
+) -> Result<(), ProxyError> {
+    if count > MAX_INTERIM {
+        return Err(ProxyError::Malformed);
     }
+    if x.request.is_http10() || (x.response.status() == 100 && !x.request.expects_continue()) {
+        return Ok(());
+    }
+    x.response.write_head(Framing::None, None, &mut x.unsent);
+    if let Poll::Ready(Ok(n)) = down.wire.socket.poll_write(cx, &x.unsent) {
+        x.unsent.drain(..n);
+    }
+    Ok(())
 }
 
 /// Passes the answer on to the client, while the rest of the request may still be going out.
@@ -323,17 +363,18 @@ pub(crate) async fn deliver(
     down: &mut Downstream,
     place: &mut Option<Origin>,
 ) -> Next {
-    let Some(Origin { connection, upload, interim, total_us }) = place else { return Next::Close };
+    let Some(Origin { connection, upload, total_us }) = place else { return Next::Close };
     let total_us = *total_us;
     let framing = x.response.framing();
     route.chain.response(x);
     x.status = x.response.status();
-    let mut head = std::mem::take(&mut interim.unsent);
+    let mut head = std::mem::take(&mut x.unsent);
     if x.status == 101 {
         return Box::pin(tunnel::run(w, x, down, connection, head, &route.timeouts)).await;
     }
     let (sink, keep) = client_framing(w, x, framing, upload.state);
-    if head.is_empty() {
+    let behind_interim = !head.is_empty();
+    if !behind_interim {
         head = w.buffers.take_staging();
     }
     let connection_field = match (keep, x.request.is_http10()) {
@@ -369,6 +410,9 @@ pub(crate) async fn deliver(
             let stalled = if download.waits_for_sink() { ProxyError::ClientStalled } else { ProxyError::IdleTimeout };
             return Poll::Ready(Err(if total { ProxyError::TotalTimeout } else { stalled }));
         }
+        if w.drain_is_over() {
+            return Poll::Ready(Err(ProxyError::ShuttingDown));
+        }
         Poll::Pending
     })
     .await;
@@ -390,15 +434,16 @@ pub(crate) async fn deliver(
                 (false, false) => Next::Linger,
             }
         }
-        Err(error) if download.is_untouched() && error.side() == Side::Upstream => {
-            let (status, reason, detail) = error.answer();
+        Err(error) if download.is_untouched() && !behind_interim && error.side() == Side::Upstream => {
             *place = None;
-            let answer = Answer::problem(status, reason, detail);
-            Box::pin(respond::answer(w, Some(&route.chain), x, down, &answer)).await
+            match respond::failure(route, x, error) {
+                serve::Reply::Own(answer) => Box::pin(respond::answer(w, Some(&route.chain), x, down, &answer)).await,
+                _ => Next::Close,
+            }
         }
         Err(error) => {
             // The head is out: all that is left is to let the client see that the body is cut.
-            if sink == Framing::UntilClose {
+            if sink == Framing::UntilClose || behind_interim {
                 down.wire.socket.reset_on_close();
             }
             x.reason = Some(error.answer().1);
@@ -427,7 +472,7 @@ pub(crate) async fn call(w: &Worker, view: &View, call: Call, down: &mut Downstr
     let none = Reply { response: None, body: Vec::new() };
     let Some(index) = view.snapshot.upstream_named(&upstream) else { return none };
     let (plan, upstream) = (&view.snapshot.upstreams[index], view.upstream(w, index));
-    let Some(picked) = upstream.pick(plan) else { return none };
+    let Some(picked) = upstream.pick(plan, &[]) else { return none };
     let Ok(connection) = upstream.checkout(w, picked, &mut wait).await else { return none };
     let reused = connection.reused;
     wait.set_deadline(deadline_us);

@@ -61,7 +61,7 @@ fn log(w: &Worker, view: &View, x: &Exchange, duration_us: u64) {
         request_id: &x.request_id,
         method: x.request.method_text(),
         host: x.request.authority(),
-        path: x.request.path(),
+        path: if x.request.path().is_empty() { x.request.raw_path() } else { x.request.path() },
         route: x.route.map_or(b"", |route| view.snapshot.routes[route].name.as_bytes()),
         upstream,
         endpoint,

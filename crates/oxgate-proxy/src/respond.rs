@@ -72,9 +72,10 @@ pub(crate) fn redirect(redirect: &Redirect, pattern: &PathPattern, x: &Exchange)
         location.push(b'?');
         location.extend_from_slice(x.request.query());
     }
-    // `//host` would lead to another host; one slash leads to a path.
-    if redirect.host.is_none() && redirect.scheme.is_none() && location.starts_with(b"//") {
-        location.remove(0);
+    // `//host` and `/\host` would lead to another host; one slash leads to a path.
+    if redirect.host.is_none() && redirect.scheme.is_none() && location.starts_with(b"/") {
+        let slashes = location.iter().take_while(|b| matches!(b, b'/' | b'\\')).count();
+        location.drain(1..slashes);
     }
     Answer::empty(redirect.status, Reason::RouteRedirect).with("Location", location)
 }
@@ -86,7 +87,10 @@ pub(crate) async fn refuse(w: &Worker, x: &mut Exchange, down: &mut Downstream, 
     let body = fill(w, None, x, &answer);
     let mut out = w.buffers.take_staging();
     x.response.write_head(Framing::None, Some("close"), &mut out);
-    out.extend_from_slice(&body);
+    if x.request.method() != Method::Head {
+        out.extend_from_slice(&body);
+        x.bytes_out = body.len() as u64;
+    }
     send(w, x, down, out).await;
     crate::record::refused(w, x);
 }
@@ -110,6 +114,8 @@ pub(crate) async fn answer(
     let drainable = drainable.filter(|n| *n == 0 || x.attempts == 0);
     let keep = x.request.is_persistent() && drainable.is_some() && !w.is_draining();
     let mut out = w.buffers.take_staging();
+    out.extend_from_slice(&x.unsent);
+    x.unsent.clear();
     let connection = match (keep, x.request.is_http10()) {
         (false, _) => Some("close"),
         (true, true) => Some("keep-alive"),

@@ -49,6 +49,13 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// The index whose turn it is among those that are `wanted`.
+    pub(crate) fn next_of(&self, turn: &Turn, wanted: impl Fn(usize) -> bool) -> Option<usize> {
+        (0..self.0.len()).filter_map(|_| self.next(turn)).find(|i| wanted(*i))
+    }
+}
+
 impl Turn {
     /// A place to begin, so that workers do not all begin alike.
     pub(crate) fn starting_at(seed: u32) -> Turn {
@@ -69,6 +76,15 @@ mod tests {
         assert_eq!(*Schedule::new([5, 1, 1].into_iter()).0, [0, 0, 1, 0, 2, 0, 0]);
         assert_eq!(*Schedule::new([100, 0, 100].into_iter()).0, [0, 2]);
         assert!(Schedule::new([0, 0].into_iter()).0.is_empty());
+    }
+
+    #[test]
+    fn those_not_wanted_are_passed_over() {
+        let (schedule, turn) = (Schedule::new([3, 1].into_iter()), Turn::default());
+        for _ in 0..8 {
+            assert_eq!(schedule.next_of(&turn, |i| i == 1), Some(1));
+        }
+        assert_eq!(schedule.next_of(&turn, |i| i == 2), None);
     }
 
     #[test]

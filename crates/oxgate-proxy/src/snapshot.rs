@@ -5,7 +5,7 @@ use crate::router::Router;
 use crate::schedule::Schedule;
 use crate::upstream::Endpoint;
 use oxgate_config::pattern::PathPattern;
-use oxgate_config::resolved::{self, Action, Resolved, Respond, Timeouts, Upstream};
+use oxgate_config::resolved::{Action, Resolved, Respond, Timeouts, Upstream};
 use oxgate_policy::Policy;
 use rustc_hash::FxHashMap;
 use std::collections::HashMap;
@@ -60,14 +60,22 @@ pub(crate) struct UpstreamPlan {
     pub(crate) schedule: Schedule,
 }
 
+impl UpstreamPlan {
+    /// Endpoints that get requests.
+    pub(crate) fn endpoints_in_use(&self) -> usize {
+        self.spec.endpoints.iter().filter(|e| e.weight > 0).count()
+    }
+}
+
 impl Snapshot {
     /// Compiles a checked configuration. `chains` holds the compiled policies of each route, in
     /// order. Endpoints that `previous` knows keep their live state.
     pub fn compile(resolved: &Resolved, chains: Vec<Vec<CompiledPolicy>>, previous: Option<&Snapshot>) -> Snapshot {
-        let mut live: HashMap<(Arc<str>, resolved::Endpoint), Arc<Endpoint>> = HashMap::new();
+        // An endpoint is what it leads to: another weight makes no other one of it.
+        let mut live: HashMap<(Arc<str>, &str, u16), Arc<Endpoint>> = HashMap::new();
         for plan in previous.into_iter().flat_map(|p| &p.upstreams) {
             for (spec, endpoint) in plan.spec.endpoints.iter().zip(&plan.endpoints) {
-                live.insert((Arc::clone(&plan.spec.name), spec.clone()), Arc::clone(endpoint));
+                live.insert((Arc::clone(&plan.spec.name), &spec.host, spec.port), Arc::clone(endpoint));
             }
         }
         let upstreams = resolved.upstreams.iter().map(|spec| UpstreamPlan {
@@ -75,7 +83,8 @@ impl Snapshot {
                 .endpoints
                 .iter()
                 .map(|e| {
-                    live.remove(&(Arc::clone(&spec.name), e.clone())).unwrap_or_else(|| Arc::new(Endpoint::new(e)))
+                    let known = live.remove(&(Arc::clone(&spec.name), e.host.as_str(), e.port));
+                    known.unwrap_or_else(|| Arc::new(Endpoint::new(e)))
                 })
                 .collect(),
             schedule: Schedule::new(spec.endpoints.iter().map(|e| e.weight)),

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Length of a tick. Deadlines are kept to the next tick.
 const TICK_US: u64 = 5_000;
 const NEVER: u64 = u64::MAX;
+/// How many ticks ahead a slot is armed at the most. A deadline that is moved nearer leaves an entry
+/// behind, which is forgotten when its tick comes: so it had better come soon.
+const AHEAD: u64 = 800;
 
 #[derive(Debug, Default)]
 pub(crate) struct Timers(RefCell<Wheel>);
@@ -27,6 +30,8 @@ struct Wheel {
     ticks: BTreeMap<u64, Vec<(u32, u32)>>,
     driver: Option<Waker>,
     driver_at: u64,
+    /// The tick of the last look.
+    now: u64,
 }
 
 #[derive(Debug)]
@@ -39,13 +44,15 @@ struct Slot {
     shed: bool,
     /// Since when the connection has waited for nothing but another request; `NEVER` when it does not.
     idle_since: u64,
+    /// What the connection has in common with others of which one may make room for another.
+    group: usize,
     waker: Option<Waker>,
 }
 
 impl Slot {
-    fn new(generation: u32, waker: Waker) -> Slot {
-        let waker = Some(waker);
-        Slot { deadline: NEVER, armed: NEVER, generation, expired: false, shed: false, idle_since: NEVER, waker }
+    fn new(generation: u32, group: usize, waker: Waker) -> Slot {
+        let (deadline, armed, idle_since) = (NEVER, NEVER, NEVER);
+        Slot { deadline, armed, generation, expired: false, shed: false, idle_since, group, waker: Some(waker) }
     }
 }
 
@@ -54,16 +61,16 @@ impl Slot {
 pub(crate) struct TimerId(u32);
 
 impl Timers {
-    /// A slot that wakes the current task.
-    pub(crate) fn register(&self, cx: &Context<'_>) -> TimerId {
+    /// A slot of a group that wakes the current task.
+    pub(crate) fn register(&self, cx: &Context<'_>, group: usize) -> TimerId {
         let mut wheel = self.0.borrow_mut();
         let waker = cx.waker().clone();
         if let Some(id) = wheel.free.pop() {
             let slot = &mut wheel.slots[id as usize];
-            *slot = Slot::new(slot.generation.wrapping_add(1), waker);
+            *slot = Slot::new(slot.generation.wrapping_add(1), group, waker);
             return TimerId(id);
         }
-        wheel.slots.push(Slot::new(0, waker));
+        wheel.slots.push(Slot::new(0, group, waker));
         TimerId(wheel.slots.len() as u32 - 1)
     }
 
@@ -113,14 +120,17 @@ impl Timers {
         self.0.borrow().slots[id.0 as usize].expired
     }
 
-    /// Ends the waiting of up to `most` idle connections, the longest idle first; says how many.
-    pub(crate) fn shed_idle(&self, most: usize) -> usize {
+    /// Ends the waiting of up to `most` idle connections, the longest idle first, of one group if one is
+    /// given; says how many. It looks at every slot, so ask for several.
+    pub(crate) fn shed_idle(&self, group: Option<usize>, most: usize) -> usize {
         let mut wheel = self.0.borrow_mut();
-        let is_idle = |s: &Slot| s.idle_since != NEVER && !s.shed;
+        let may_go = |s: &Slot| s.idle_since != NEVER && !s.shed && group.is_none_or(|group| group == s.group);
         let slots = wheel.slots.iter().enumerate();
-        let mut idle: Vec<_> = slots.filter(|(_, s)| is_idle(s)).map(|(i, s)| (s.idle_since, i)).collect();
-        idle.sort_unstable();
-        idle.truncate(most);
+        let mut idle: Vec<_> = slots.filter(|(_, s)| may_go(s)).map(|(i, s)| (s.idle_since, i)).collect();
+        if idle.len() > most {
+            idle.select_nth_unstable(most);
+            idle.truncate(most);
+        }
         for (_, i) in &idle {
             let slot = &mut wheel.slots[*i];
             slot.shed = true;
@@ -163,7 +173,8 @@ impl Timers {
 }
 
 impl Wheel {
-    fn arm(&mut self, id: u32, tick: u64) {
+    fn arm(&mut self, id: u32, deadline: u64) {
+        let tick = deadline.min(self.now + AHEAD);
         let slot = &mut self.slots[id as usize];
         slot.armed = tick;
         self.ticks.entry(tick).or_default().push((id, slot.generation));
@@ -176,6 +187,7 @@ impl Wheel {
 
     /// Looks at every slot whose tick has come; gives the next tick to look at.
     fn fire(&mut self, now: u64) -> Option<u64> {
+        self.now = now;
         while let Some(entry) = self.ticks.first_entry().filter(|e| *e.key() <= now) {
             let (tick, due) = entry.remove_entry();
             for (id, generation) in due {
@@ -211,7 +223,7 @@ mod tests {
 
     fn timers() -> (Timers, TimerId) {
         let timers = Timers::default();
-        let id = timers.register(&Context::from_waker(Waker::noop()));
+        let id = timers.register(&Context::from_waker(Waker::noop()), 1);
         (timers, id)
     }
 
@@ -252,22 +264,41 @@ mod tests {
         let (timers, id) = timers();
         timers.set(id, 10 * TICK_US);
         timers.release(id);
-        let next = timers.register(&Context::from_waker(Waker::noop()));
+        let next = timers.register(&Context::from_waker(Waker::noop()), 2);
         assert_eq!(next, id);
         timers.0.borrow_mut().fire(10);
         assert!(!timers.expired(next));
     }
 
     #[test]
+    fn far_deadlines_leave_nothing_behind_for_long() {
+        let (timers, id) = timers();
+        for now in 0..5_000 {
+            timers.set(id, (now + 700_000) * TICK_US);
+            timers.set(id, (now + 20) * TICK_US);
+            timers.0.borrow_mut().fire(now);
+        }
+        let entries: usize = timers.0.borrow().ticks.values().map(Vec::len).sum();
+        assert!(entries < 100, "{entries} entries");
+        timers.set(id, 10_000 * TICK_US);
+        timers.0.borrow_mut().fire(9_999);
+        assert!(!timers.expired(id));
+        while timers.0.borrow_mut().fire(10_000).is_some() {}
+        assert!(timers.expired(id));
+    }
+
+    #[test]
     fn the_longest_idle_go_first() {
         let (timers, first) = timers();
-        let second = timers.register(&Context::from_waker(Waker::noop()));
+        let second = timers.register(&Context::from_waker(Waker::noop()), 2);
         // The one with the nearer deadline has been idle for less.
         timers.set_idle(first, 1, 20 * TICK_US);
         timers.set_idle(second, 2, 10 * TICK_US);
-        assert_eq!(timers.shed_idle(1), 1);
+        assert_eq!(timers.shed_idle(Some(2), 0), 0);
+        assert_eq!(timers.shed_idle(None, 1), 1);
         assert!(timers.is_shed(first) && !timers.is_shed(second));
         timers.set(first, 30 * TICK_US);
         assert!(timers.is_shed(first), "a new deadline saved it");
+        assert_eq!(timers.shed_idle(Some(1), 9), 0, "another group's was taken");
     }
 }

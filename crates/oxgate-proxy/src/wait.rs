@@ -40,6 +40,9 @@ impl<'a> Wait<'a> {
             if self.down.poll_gone(cx, w) {
                 return Poll::Ready(Err(ProxyError::ClientGone));
             }
+            if w.drain_is_over() {
+                return Poll::Ready(Err(ProxyError::ShuttingDown));
+            }
             if self.down.expired() {
                 let total = w.clock.now_us() >= self.total_us;
                 return Poll::Ready(Err(if total { ProxyError::TotalTimeout } else { late }));

@@ -49,6 +49,15 @@ impl Socket {
         }
     }
 
+    /// Whether the system knows of an error.
+    pub(crate) fn is_broken(&self) -> bool {
+        let error = match self {
+            Socket::Tcp(socket) => socket.take_error(),
+            Socket::Unix(socket) => socket.take_error(),
+        };
+        !matches!(error, Ok(None))
+    }
+
     /// Closes with a reset: the peer must not take the end for an orderly one.
     pub(crate) fn reset_on_close(&self) {
         let zero = Some(std::time::Duration::ZERO);

@@ -40,6 +40,8 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Handover {
     listener: Arc<str>,
+    limits: ListenerLimits,
+    open: Arc<AtomicUsize>,
     socket: StdSocket,
     peer: Option<SocketAddr>,
 }
@@ -128,6 +130,8 @@ impl Worker {
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             tokio::select! {
+                // A listener has to be known before its first connection comes from elsewhere.
+                biased;
                 command = inbox.commands.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
@@ -172,8 +176,10 @@ impl Worker {
     }
 
     fn take_over(self: &Rc<Self>, handover: Handover) {
-        let Handover { listener, socket, peer } = handover;
-        let Some(listener) = self.listeners.borrow().get(&listener).cloned() else { return };
+        let Handover { listener, limits, open, socket, peer } = handover;
+        let known = self.listeners.borrow().get(&listener).cloned();
+        // The listener may have been closed meanwhile: a connection that it accepted is served still.
+        let listener = known.unwrap_or_else(|| Rc::new(ListenerView::new(listener, limits, open)));
         let socket = match socket {
             StdSocket::Tcp(socket) => tokio::net::TcpStream::from_std(socket).map(Socket::Tcp),
             StdSocket::Unix(socket) => tokio::net::UnixStream::from_std(socket).map(Socket::Unix),
@@ -184,7 +190,12 @@ impl Worker {
     }
 
     /// Gives the socket back unless another worker has it now: one with clearly fewer connections.
-    pub(crate) fn hand_over(&self, listener: &Arc<str>, socket: Socket, peer: Option<SocketAddr>) -> Option<Socket> {
+    pub(crate) fn hand_over(
+        &self,
+        listener: &ListenerView,
+        socket: Socket,
+        peer: Option<SocketAddr>,
+    ) -> Option<Socket> {
         if self.is_draining() {
             return Some(socket);
         }
@@ -202,7 +213,8 @@ impl Worker {
             Socket::Unix(socket) => socket.into_std().map(StdSocket::Unix),
         };
         if let Ok(socket) = socket {
-            place.send(Handover { listener: Arc::clone(listener), socket, peer });
+            let (name, open) = (Arc::clone(&listener.name), Arc::clone(&listener.open));
+            place.send(Handover { listener: name, limits: listener.limits.get(), open, socket, peer });
         }
         None
     }
@@ -210,6 +222,7 @@ impl Worker {
     fn sweep(self: &Rc<Self>) {
         clock::mark_stale();
         let now = self.clock.now_us();
+        self.clock.follow_calendar();
         self.metrics.heartbeat.add(1);
         for upstream in self.view().upstreams.iter().filter_map(OnceCell::get) {
             upstream.sweep(now);

@@ -91,6 +91,11 @@ impl Downstream {
         false
     }
 
+    /// Whether the connection was reset, found out without reading from it.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.wire.socket.is_broken()
+    }
+
     /// Appends the peer's address as text.
     #[inline]
     pub(crate) fn write_peer(&self, out: &mut Vec<u8>) {

@@ -20,7 +20,7 @@ use std::task::Poll;
 
 /// How long a connection keeps its box after an exchange.
 const GRACE_US: u64 = 100_000;
-/// How long a new connection may take to send its first request while the gateway drains.
+/// How long a connection may take to send a request while the gateway drains.
 const LAST_MOMENT_US: u64 = 500_000;
 /// What a client may still send that nobody will read, and how long it may take, before its
 /// connection is closed under it: closing at once would destroy the answer on its way.
@@ -35,36 +35,32 @@ pub(crate) fn spawn(w: &Rc<Worker>, listener: &Rc<ListenerView>, socket: Socket,
 async fn connection(admission: Admission, socket: Socket, peer: Option<SocketAddr>) {
     let w = Rc::clone(&admission.w);
     let _watch = PanicWatch(Rc::clone(&w));
-    let timer = poll_fn(|cx| Poll::Ready(w.timers.register(cx))).await;
+    let timer = poll_fn(|cx| Poll::Ready(w.timers.register(cx, admission.listener.group()))).await;
     let mut down = Downstream::new(admission, socket, peer, timer);
     let mut patience_us = down.listener().limits.get().header_timeout.as_micros() as u64;
-    let mut first = true;
-    while wait_for_bytes(&w, &mut down, patience_us, first).await {
+    while wait_for_bytes(&w, &mut down, patience_us).await {
         if !Box::pin(burst(&w, &mut down)).await {
             return;
         }
         patience_us = (down.listener().limits.get().idle_timeout.as_micros() as u64).saturating_sub(GRACE_US);
-        first = false;
     }
 }
 
 /// Waits for a first byte; false when the client closes or stays silent, or the gateway drains.
 ///
-/// A new connection may have its first request on the way while the gateway drains already: it gets
-/// a moment.
-async fn wait_for_bytes(w: &Worker, down: &mut Downstream, patience_us: u64, first: bool) -> bool {
+/// A request may be on the way while the gateway drains already: it gets a moment.
+async fn wait_for_bytes(w: &Worker, down: &mut Downstream, patience_us: u64) -> bool {
     down.wait_idle(w.clock.now_us(), patience_us);
     let mut hurried = false;
     poll_fn(|cx| match down.wire.poll_fill(cx, &w.buffers) {
         Poll::Ready(read) => Poll::Ready(read.is_ok_and(|n| n > 0)),
         Poll::Pending if down.expired() || down.is_shed() => Poll::Ready(false),
-        Poll::Pending if w.is_draining() && first => {
+        Poll::Pending if w.is_draining() => {
             if !std::mem::replace(&mut hurried, true) {
                 down.set_deadline(w.clock.now_us() + LAST_MOMENT_US);
             }
             Poll::Pending
         }
-        Poll::Pending if w.is_draining() => Poll::Ready(false),
         Poll::Pending => Poll::Pending,
     })
     .await
@@ -111,7 +107,7 @@ enum Head {
 async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head {
     let limits = down.listener().head_limits();
     let header_timeout_us = down.listener().limits.get().header_timeout.as_micros() as u64;
-    let mut begun = !down.wire.input.is_empty();
+    let mut begun = !down.wire.input.skip_empty_lines();
     if !begun {
         down.wait_idle(w.clock.now_us(), GRACE_US);
     }
@@ -120,7 +116,7 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
     let mut unparsed = begun;
     poll_fn(|cx| {
         loop {
-            if unparsed {
+            if unparsed && begun {
                 match x.request.parse(down.wire.input.filled(), &limits) {
                     Ok(Parsed::Complete(len)) => {
                         down.wire.input.consume(len);
@@ -141,7 +137,7 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
                     let over = || filled.len() > limits.target.min(limits.bytes) || down.wire.input.is_full();
                     // A head can end only where a line ends: more of one without that needs no parsing.
                     unparsed = !begun || memchr::memchr(b'\n', new).is_some() || over();
-                    begun = true;
+                    begun = begun || !down.wire.input.skip_empty_lines();
                 }
                 Poll::Ready(_) => return Poll::Ready(Head::Closed),
                 Poll::Pending if down.expired() && begun => {
@@ -150,7 +146,7 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
                 }
                 Poll::Pending if down.is_shed() && !begun => return Poll::Ready(Head::Closed),
                 Poll::Pending if down.expired() => return Poll::Ready(Head::Quiet),
-                Poll::Pending if w.is_draining() && !begun => return Poll::Ready(Head::Closed),
+                Poll::Pending if w.is_draining() && !begun => return Poll::Ready(Head::Quiet),
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -31,7 +31,7 @@ pub(crate) struct ListenerView {
     pub(crate) name: Arc<str>,
     pub(crate) limits: Cell<ListenerLimits>,
     /// Connections open on all workers.
-    open: Arc<AtomicUsize>,
+    pub(crate) open: Arc<AtomicUsize>,
     pub(crate) stopping: Cell<bool>,
     pub(crate) stop: tokio::sync::Notify,
 }
@@ -53,6 +53,11 @@ impl ListenerView {
 
     pub(crate) fn closed(&self) {
         self.open.fetch_sub(1, Relaxed);
+    }
+
+    /// What its connections have in common among the worker's timers.
+    pub(crate) fn group(&self) -> usize {
+        Arc::as_ptr(&self.open) as usize
     }
 
     /// The scheme that its clients use.
@@ -121,7 +126,7 @@ pub(crate) async fn run(w: Rc<Worker>, listener: Rc<ListenerView>, socket: Liste
             Some(Err(error)) => {
                 w.metrics.accept_errors.add(1);
                 failures.log(&listener.name, &error, w.clock.now_us());
-                w.timers.shed_idle(SHED);
+                w.timers.shed_idle(None, SHED);
                 tokio::time::sleep(PAUSE).await;
             }
             None => return,
@@ -132,11 +137,11 @@ pub(crate) async fn run(w: Rc<Worker>, listener: Rc<ListenerView>, socket: Liste
 /// Takes a connection in: here, on a worker with fewer connections, or not at all.
 fn admit(w: &Rc<Worker>, listener: &Rc<ListenerView>, socket: Socket, peer: Option<SocketAddr>) {
     w.metrics.accepted.add(1);
-    if listener.is_full() && w.timers.shed_idle(1) == 0 {
+    if listener.is_full() && w.timers.shed_idle(Some(listener.group()), SHED) == 0 {
         w.metrics.reasons.of(Reason::TooManyConnections).add(1);
         return;
     }
-    match w.hand_over(&listener.name, socket, peer) {
+    match w.hand_over(listener, socket, peer) {
         None => w.metrics.handed_over.add(1),
         Some(socket) => h1::spawn(w, listener, socket, peer),
     }

@@ -78,10 +78,13 @@ impl UpstreamView {
         }
     }
 
-    /// The endpoint whose turn it is.
+    /// The endpoint whose turn it is, of those that were not tried yet.
     #[inline]
-    pub(crate) fn pick(&self, plan: &UpstreamPlan) -> Option<usize> {
-        plan.schedule.next(&self.turn)
+    pub(crate) fn pick(&self, plan: &UpstreamPlan, tried: &[usize]) -> Option<usize> {
+        if tried.is_empty() {
+            return plan.schedule.next(&self.turn);
+        }
+        plan.schedule.next_of(&self.turn, |i| !tried.contains(&i))
     }
 
     /// An idle connection that is still good, or a new one. Whoever waits already comes first.
@@ -112,6 +115,10 @@ impl UpstreamView {
     ) -> Result<Connection, ProxyError> {
         let give_up_us = w.clock.now_us() + self.pending_timeout_us;
         while endpoint.open.get() >= endpoint.max_connections {
+            // A request that needs a new one takes the place of one that nobody uses.
+            if endpoint.close_idle() {
+                continue;
+            }
             wait.set_deadline(give_up_us);
             if let Some(connection) = self.wait_for_connection(w, endpoint, wait).await?
                 && !fresh
@@ -256,6 +263,14 @@ impl EndpointView {
         if self.waiting.get() > 0 {
             self.freed.notify_one();
         }
+    }
+
+    /// Closes the connection that has been idle for the longest; says whether there was one.
+    fn close_idle(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let oldest = (!idle.is_empty()).then(|| idle.remove(0));
+        drop(idle);
+        oldest.is_some()
     }
 
     fn opened(&self) {
