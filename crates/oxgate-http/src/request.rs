@@ -668,6 +668,12 @@ mod tests {
         assert_eq!(parse(format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(300))), Err(RequestError::HeadTooLarge));
         assert_eq!(parse(format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(5))), Err(RequestError::HeadTooLarge));
         assert_eq!(parse("GET / HTT".to_owned()), Ok(Parsed::Partial));
+        // A method of any length would be taken for a target that has no end.
+        assert!(matches!(parse("G".repeat(40)), Err(RequestError::Syntax(_))));
+        assert!(matches!(
+            parse(format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "G".repeat(150))),
+            Err(RequestError::Syntax(_))
+        ));
     }
 
     #[test]

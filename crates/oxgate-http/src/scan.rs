@@ -60,6 +60,8 @@ pub(crate) struct StatusLine {
 }
 
 const VERSION: usize = "HTTP/1.1".len();
+/// The longest method; the longest registered one has 17 letters.
+const MAX_METHOD: usize = 32;
 /// Empty lines before a request that are passed over (RFC 9112 §2.2).
 const MAX_EMPTY_LINES: usize = 4;
 
@@ -75,6 +77,9 @@ pub(crate) fn request_line(bytes: &[u8]) -> Result<Option<RequestLine>, ScanErro
         }
     }
     let method_end = bytes[at..].iter().position(|b| !TCHARS[*b as usize]).map_or(bytes.len(), |n| at + n);
+    if method_end - at > MAX_METHOD {
+        return Err(ScanError::StartLine);
+    }
     match bytes.get(method_end) {
         Some(b' ') if method_end > at => {}
         None => return Ok(None),
