@@ -106,6 +106,8 @@ fn matching(pattern: &Path, environment: &dyn Environment) -> io::Result<Vec<Pat
         return Ok(vec![pattern.to_owned()]);
     }
     let mut names: Vec<String> = environment.list(folder)?.into_iter().filter(|n| glob(&name, n)).collect();
+    // Hidden files are editors' and orchestrators' own.
+    names.retain(|n| !n.starts_with('.') || name.starts_with('.'));
     names.sort();
     Ok(names.into_iter().map(|n| folder.join(n)).collect())
 }

@@ -88,9 +88,10 @@ impl Resolver<'_> {
                 let place = &doc.limits.header_bytes.node.place;
                 self.diagnostics.push(Diagnostic::at(place, "`header_bytes` may be at most 128KiB"));
             }
-            let same = self.resolved.listeners.iter().find(|l| l.address == doc.address && !is_ephemeral(&doc.address));
+            let same = self.resolved.listeners.iter().find(|l| l.address.overlaps(&doc.address));
             if let Some(same) = same {
-                let message = format!("the listeners `{}` and `{}` have the same address", same.name, key.text);
+                let how = if same.address == doc.address { "the same address" } else { "overlapping addresses" };
+                let message = format!("the listeners `{}` and `{}` have {how}", same.name, key.text);
                 self.diagnostics.push(Diagnostic::at(&key.place, message));
             }
             self.resolved.listeners.push(Listener {
@@ -348,10 +349,6 @@ fn identity(matching: &Match) -> Vec<String> {
 fn unknown_names<'t>(template: &'t str, matching: &Match) -> Vec<&'t str> {
     let names = template.split('{').skip(1).filter_map(|piece| piece.split_once('}').map(|(name, _)| name));
     names.filter(|name| !matching.path.has_capture(name)).collect()
-}
-
-fn is_ephemeral(address: &Bind) -> bool {
-    matches!(address, Bind::Tcp(address) if address.port() == 0)
 }
 
 fn listener_limits(doc: &ListenerDoc) -> ListenerLimits {

@@ -94,6 +94,20 @@ pub enum Bind {
     Unix(PathBuf),
 }
 
+impl Bind {
+    /// Whether both cannot be listened on: the same one, or one port on all addresses of the machine
+    /// and on one of them.
+    pub fn overlaps(&self, other: &Bind) -> bool {
+        match (self, other) {
+            (Bind::Tcp(a), Bind::Tcp(b)) => {
+                let all = a.ip().is_unspecified() || b.ip().is_unspecified();
+                a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || all)
+            }
+            (a, b) => a == b,
+        }
+    }
+}
+
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 
 /// How long the writer rests when there is nothing to write.
 const REST: Duration = Duration::from_millis(50);
+/// How long the last lines may take when the gateway ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How often a failure is told of.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Lines collected before they are written.
 const BATCH: usize = 64 * 1024;
 
@@ -34,7 +38,14 @@ impl AccessLog {
     pub fn start(readers: Vec<LogReader>, target: Option<LogTarget>, lost: Arc<AtomicU64>) -> io::Result<AccessLog> {
         let target = Arc::new(Mutex::new(target));
         let stop = Arc::new(AtomicBool::new(false));
-        let writer = Writer { readers, target: Arc::clone(&target), stop: Arc::clone(&stop), lost, open: None };
+        let writer = Writer {
+            readers,
+            target: Arc::clone(&target),
+            stop: Arc::clone(&stop),
+            lost,
+            open: None,
+            complained: None,
+        };
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run())?;
         Ok(AccessLog { target, stop, thread: Some(thread) })
     }
@@ -44,12 +55,14 @@ impl AccessLog {
         *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
-    /// Writes what is left and ends.
+    /// Writes what is left and ends. A target that takes nothing is not waited for.
     pub fn finish(mut self) {
         self.stop.store(true, Relaxed);
+        let end = Instant::now() + LAST_WORDS;
         if let Some(thread) = self.thread.take() {
-            // A writer that panicked has nothing left to say.
-            let _ = thread.join();
+            while !thread.is_finished() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 }
@@ -60,13 +73,20 @@ struct Writer {
     stop: Arc<AtomicBool>,
     lost: Arc<AtomicU64>,
     open: Option<Open>,
+    complained: Option<Instant>,
 }
 
 struct Open {
     target: LogTarget,
-    out: Box<dyn Write + Send>,
-    inode: Option<(PathBuf, u64)>,
+    out: Out,
     checked: Instant,
+}
+
+enum Out {
+    Stdout,
+    Stderr,
+    /// With its path and its inode when it was opened.
+    File(File, PathBuf, u64),
 }
 
 impl Writer {
@@ -74,7 +94,7 @@ impl Writer {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let stopping = self.stop.load(Relaxed);
-            let mut lines = 0;
+            let mut lines = 0u64;
             for reader in &mut self.readers {
                 while let Some(record) = reader.pop() {
                     write_line(&record, &mut batch);
@@ -85,9 +105,10 @@ impl Writer {
                 }
             }
             if lines > 0 {
-                if self.write(&batch).is_err() {
-                    self.lost.fetch_add(lines, Relaxed);
+                if let Err((lost, error)) = self.write(&batch) {
+                    self.lost.fetch_add(lost, Relaxed);
                     self.open = None;
+                    self.complain(&error);
                 }
                 batch.clear();
             } else if stopping {
@@ -98,50 +119,105 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, batch: &[u8]) -> io::Result<()> {
+    /// Writes whole lines only; on failure says how many were lost.
+    fn write(&mut self, batch: &[u8]) -> Result<(), (u64, io::Error)> {
+        let all = |error| (count_lines(batch), error);
         let target = self.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(target) = target else { return Ok(()) };
         if self.open.as_mut().is_none_or(|open| open.target != target || open.was_rotated()) {
-            self.open = Some(Open::new(target)?);
+            self.open = Some(Open::new(target).map_err(all)?);
         }
-        match &mut self.open {
-            Some(open) => open.out.write_all(batch).and_then(|()| open.out.flush()),
-            None => Ok(()),
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let mut written = 0;
+        while written < batch.len() {
+            match open.out.write(&batch[written..]) {
+                Ok(0) => {
+                    return Err((count_lines(&batch[open.out.cut(batch, written)..]), io::ErrorKind::WriteZero.into()));
+                }
+                Ok(n) => written += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err((count_lines(&batch[open.out.cut(batch, written)..]), error)),
+            }
+        }
+        open.out.flush().map_err(all)
+    }
+
+    /// Says that lines are lost, now and then.
+    fn complain(&mut self, error: &io::Error) {
+        if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            self.complained = Some(Instant::now());
+            tracing::warn!(%error, "the access log cannot be written; lines are lost and counted");
+        }
+    }
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|b| **b == b'\n').count() as u64
+}
+
+impl Out {
+    /// Takes back the beginning of a line from the end of a file; says where that line starts.
+    fn cut(&self, batch: &[u8], written: usize) -> usize {
+        let whole = batch[..written].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        if let Out::File(file, ..) = self
+            && whole < written
+        {
+            let len = file.metadata().map_or(0, |meta| meta.len());
+            // If even that fails, one line will be torn.
+            let _ = file.set_len(len.saturating_sub((written - whole) as u64));
+        }
+        whole
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Out::Stdout => io::stdout().write(bytes),
+            Out::Stderr => io::stderr().write(bytes),
+            Out::File(file, ..) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Out::Stdout => io::stdout().flush(),
+            Out::Stderr => io::stderr().flush(),
+            Out::File(file, ..) => file.flush(),
         }
     }
 }
 
 impl Open {
     fn new(target: LogTarget) -> io::Result<Open> {
-        let mut inode = None;
-        let out: Box<dyn Write + Send> = match &target {
-            LogTarget::Stdout => Box::new(io::stdout()),
-            LogTarget::Stderr => Box::new(io::stderr()),
+        let out = match &target {
+            LogTarget::Stdout => Out::Stdout,
+            LogTarget::Stderr => Out::Stderr,
             LogTarget::File(path) => {
-                let file: File = OpenOptions::new().create(true).append(true).open(path)?;
-                inode = Some((path.clone(), file.metadata()?.ino()));
-                Box::new(file)
+                let file = OpenOptions::new().create(true).append(true).open(path)?;
+                let inode = file.metadata()?.ino();
+                Out::File(file, path.clone(), inode)
             }
         };
-        Ok(Open { target, out, inode, checked: Instant::now() })
+        Ok(Open { target, out, checked: Instant::now() })
     }
 
     /// Whether the file was renamed away; looked at once a second.
     fn was_rotated(&mut self) -> bool {
+        let Out::File(_, path, inode) = &self.out else { return false };
         if self.checked.elapsed() < Duration::from_secs(1) {
             return false;
         }
         self.checked = Instant::now();
-        self.inode
-            .as_ref()
-            .is_some_and(|(path, inode)| std::fs::metadata(path).map_or(true, |meta| meta.ino() != *inode))
+        std::fs::metadata(path).map_or(true, |meta| meta.ino() != *inode)
     }
 }
 
 fn write_line(record: &Record<'_>, out: &mut Vec<u8>) {
     let text = |bytes: &[u8]| -> Value {
+        let (bytes, cut) = Record::shown(bytes);
         let mut text = String::from_utf8_lossy(bytes).into_owned();
-        if Record::is_cut(bytes) {
+        if cut {
             text.push('…');
         }
         text.into()

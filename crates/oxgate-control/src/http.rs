@@ -18,6 +18,9 @@ pub type Answer = Response<Full<Bytes>>;
 /// Connections served at once: an operator's few tools and scrapers.
 const MAX_CONNECTIONS: usize = 256;
 
+/// How long a client may take to ask; and six times that to take the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Serves requests until the task is dropped.
 pub async fn serve<F>(listener: TcpListener, handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static)
 where
@@ -37,13 +40,16 @@ where
                 let answer = handler(request);
                 async move { Ok::<_, Infallible>(answer.await) }
             });
+            // One request each: who asks again every few seconds can connect again.
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(10))
-                .serve_connection(TokioIo::new(socket), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "a status or admin connection ended early");
+                .header_read_timeout(PATIENCE)
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(socket), service);
+            match tokio::time::timeout(6 * PATIENCE, served).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "a status or admin connection ended early"),
+                Err(_) => tracing::debug!("a status or admin connection took too long"),
             }
             drop(place);
         });
@@ -53,6 +59,13 @@ where
 /// A text with a status.
 pub fn text(status: u16, body: impl Into<String>) -> Answer {
     answer(status, "text/plain; charset=utf-8", body.into())
+}
+
+/// A text with a status and the field that says what would be accepted.
+pub fn refusal(status: u16, body: &str, field: &'static str, value: &'static str) -> Answer {
+    let mut answer = text(status, body);
+    answer.headers_mut().insert(field, hyper::header::HeaderValue::from_static(value));
+    answer
 }
 
 /// A JSON document with a status.

@@ -5,7 +5,7 @@ use hickory_resolver::TokioResolver;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -22,8 +22,21 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 /// The names under watch.
 #[derive(Default)]
 pub struct Resolver {
-    names: HashMap<String, (Vec<Sink>, JoinHandle<()>)>,
+    names: HashMap<String, Watched>,
     client: Option<TokioResolver>,
+}
+
+/// One name, looked up by a task of its own.
+struct Watched {
+    state: Arc<Mutex<State>>,
+    task: JoinHandle<()>,
+}
+
+/// What is known of a name, and who wants to know. Held for moments only.
+#[derive(Default)]
+struct State {
+    addresses: Vec<IpAddr>,
+    sinks: Vec<Sink>,
 }
 
 impl fmt::Debug for Resolver {
@@ -32,26 +45,35 @@ impl fmt::Debug for Resolver {
     }
 }
 
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Resolver {
-    /// Watches these names from now on, instead of those before. Must be called inside a runtime.
+    /// Watches these names from now on, instead of those before; whoever asks for a name that is known
+    /// already is told at once. Must be called inside a runtime.
     pub fn set(&mut self, names: impl IntoIterator<Item = (String, Sink)>) {
-        for (_, (_, task)) in self.names.drain() {
-            task.abort();
-        }
-        let mut sinks: HashMap<String, Vec<Sink>> = HashMap::new();
+        let mut wanted: HashMap<String, Vec<Sink>> = HashMap::new();
         for (name, sink) in names {
-            sinks.entry(name).or_default().push(sink);
+            wanted.entry(name).or_default().push(sink);
         }
-        for (name, sinks) in sinks {
+        self.names.retain(|name, _| wanted.contains_key(name));
+        for (name, sinks) in wanted {
             if name == "localhost" {
                 // Every system knows it without asking (RFC 6761 §6.3).
                 let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
                 sinks.iter().for_each(|sink| sink(&addresses));
-                continue;
+            } else if let Some(watched) = self.names.get(&name) {
+                let mut state = watched.state.lock().unwrap_or_else(PoisonError::into_inner);
+                sinks.iter().for_each(|sink| sink(&state.addresses));
+                state.sinks = sinks;
+            } else if let Some(client) = self.client() {
+                let state = Arc::new(Mutex::new(State { addresses: Vec::new(), sinks }));
+                let task = tokio::spawn(keep_resolved(client, name.clone(), Arc::clone(&state)));
+                self.names.insert(name, Watched { state, task });
             }
-            let Some(client) = self.client() else { continue };
-            let task = tokio::spawn(keep_resolved(client, name.clone(), sinks.clone()));
-            self.names.insert(name, (sinks, task));
         }
     }
 
@@ -64,24 +86,25 @@ impl Resolver {
     }
 }
 
-async fn keep_resolved(client: TokioResolver, name: String, sinks: Vec<Sink>) {
-    let mut known: Vec<IpAddr> = Vec::new();
+async fn keep_resolved(client: TokioResolver, name: String, state: Arc<Mutex<State>>) {
+    let state = || state.lock().unwrap_or_else(PoisonError::into_inner);
     let mut back_off = SHORTEST;
     loop {
         let wait = match client.lookup_ip(name.as_str()).await {
             Ok(answer) => {
                 let mut addresses: Vec<IpAddr> = answer.iter().collect();
                 addresses.sort();
-                if !addresses.is_empty() && addresses != known {
+                let mut state = state();
+                if !addresses.is_empty() && addresses != state.addresses {
                     tracing::info!(name, ?addresses, "resolved");
-                    sinks.iter().for_each(|sink| sink(&addresses));
-                    known = addresses;
+                    state.sinks.iter().for_each(|sink| sink(&addresses));
+                    state.addresses = addresses;
                 }
                 back_off = SHORTEST;
                 answer.valid_until().saturating_duration_since(Instant::now()).clamp(SHORTEST, LONGEST)
             }
             Err(error) => {
-                let kept = known.len();
+                let kept = state().addresses.len();
                 tracing::warn!(name, %error, kept, "cannot resolve; the last good addresses stay in force");
                 back_off = (back_off * 2).min(LONGEST_BACK_OFF);
                 back_off

@@ -74,6 +74,17 @@ impl Compile for Options {
         if let Some(path) = self.path.as_ref().filter(|p| !p.value.starts_with('/')) {
             diagnostics.push(Diagnostic::at(&path.node.place, "a path starts with `/`"));
         }
+        if let Some(path) = self.path.as_ref().filter(|p| p.value.starts_with('/') && !template::is_path(&p.value)) {
+            let message = "the path is not in normal form: no query, no encoded or empty segment, no dot segment";
+            diagnostics.push(Diagnostic::at(&path.node.place, message));
+        }
+        for (key, value) in &self.query.set.entries {
+            let fits = |text: &str| text.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b'#' && b != b'&');
+            if !fits(&key.text) || key.text.contains('=') || !fits(value) {
+                let message = format!("the parameter `{}` must be percent-encoded, name and value", key.text);
+                diagnostics.push(Diagnostic::at(&key.place, message));
+            }
+        }
         let regex = match self.regex {
             Some(replace) => {
                 // The option's own check has compiled it already.

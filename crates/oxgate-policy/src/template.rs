@@ -1,6 +1,7 @@
 //! Texts with `{name}` for parts of the matched path.
 
 use oxgate_config::pattern::PathPattern;
+use oxgate_http::{PathPolicy, path};
 
 /// Puts the parts of `path` in; `{*}` is what follows a prefix.
 pub fn expand(template: &str, pattern: &PathPattern, path: &[u8]) -> Vec<u8> {
@@ -12,6 +13,19 @@ pub fn expand(template: &str, pattern: &PathPattern, path: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Whether a template makes a path in normal form out of parts that are in normal form.
+pub fn is_path(template: &str) -> bool {
+    let example: String = pieces(template)
+        .map(|piece| match piece {
+            Piece::Text(text) => text,
+            Piece::Name(_) => "x",
+        })
+        .collect();
+    let mut form = Vec::new();
+    let normal = path::normalize(example.as_bytes(), PathPolicy::Strict, &mut form).is_ok();
+    normal && form == example.as_bytes()
 }
 
 /// The names in a template that the pattern does not know.
@@ -58,5 +72,9 @@ mod tests {
         assert_eq!(expand("/v2/{id}?x={*}", &pattern, b"/u/7/a/b"), b"/v2/7?x=a/b");
         assert_eq!(expand("plain", &pattern, b"/u/7"), b"plain");
         assert_eq!(unknown_names("/{id}/{nope}", &pattern), ["nope"]);
+        assert!(is_path("/v2/{id}/{*}") && is_path("/"));
+        for template in ["/a?b=1", "/../{id}", "/a b", "/a//b", "/%2f", "x"] {
+            assert!(!is_path(template), "{template}");
+        }
     }
 }

@@ -461,7 +461,7 @@ fn client_framing(w: &Worker, x: &Exchange, framing: Framing, upload: UploadStat
         known => known,
     };
     let early_refusal = upload != UploadState::Done && x.status >= 400;
-    (sink, x.request.is_persistent() && sink != Framing::UntilClose && !w.is_draining() && !early_refusal)
+    (sink, x.request.is_persistent() && sink != Framing::UntilClose && !w.is_leaving() && !early_refusal)
 }
 
 /// Makes the call that a policy asks for. A call that fails in any way has no response.

@@ -32,3 +32,4 @@ pub use plane::Plane;
 pub use router::{Found, Router};
 pub use snapshot::{CompiledPolicy, Snapshot};
 pub use upstream::Endpoint;
+pub use wire::watch_for_vanished_peers;

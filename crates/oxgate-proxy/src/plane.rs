@@ -100,11 +100,12 @@ impl Plane {
         drop(before);
     }
 
-    /// Accepts connections on a listener's sockets, one for each worker.
+    /// Accepts connections on a listener's sockets, at least one for each worker.
     pub fn listen(&self, name: &Arc<str>, limits: ListenerLimits, sockets: Vec<ListenerSocket>) {
         let open = Arc::new(AtomicUsize::new(0));
         for (id, socket) in sockets.into_iter().enumerate() {
-            self.tell(id, Command::Listen { name: Arc::clone(name), limits, open: Arc::clone(&open), socket });
+            let (name, open) = (Arc::clone(name), Arc::clone(&open));
+            self.tell(id % self.workers(), Command::Listen { name, limits, open, socket });
         }
     }
 
@@ -119,6 +120,13 @@ impl Plane {
     pub fn unlisten(&self, name: &Arc<str>) {
         for id in 0..self.workers() {
             self.tell(id, Command::Unlisten { name: Arc::clone(name) });
+        }
+    }
+
+    /// Says in every answer from now on that the connection ends.
+    pub fn leave(&self) {
+        for id in 0..self.workers() {
+            self.tell(id, Command::Leave);
         }
     }
 

@@ -112,7 +112,7 @@ pub(crate) async fn answer(
     };
     // Once some of the body went upstream, how much is left is the pump's secret.
     let drainable = drainable.filter(|n| *n == 0 || x.attempts == 0);
-    let keep = x.request.is_persistent() && drainable.is_some() && !w.is_draining();
+    let keep = x.request.is_persistent() && drainable.is_some() && !w.is_leaving();
     let mut out = w.buffers.take_staging();
     out.extend_from_slice(&x.unsent);
     x.unsent.clear();

@@ -55,8 +55,10 @@ impl Router {
         for index in order {
             let matching = &routes[index].matching;
             let candidate = |router: &mut Router, table: usize| {
-                router.tables[table]
-                    .insert(&matching.path, Candidate { route: index, conditions: Conditions::compile(matching) });
+                router.tables[table].insert(
+                    &matching.path,
+                    Candidate { route: index, conditions: Conditions::compile(&routes[index]) },
+                );
             };
             if matching.hosts.is_empty() {
                 let table = router.any_host.unwrap_or_else(|| router.new_table());

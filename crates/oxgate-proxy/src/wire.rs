@@ -1,11 +1,32 @@
 //! One end of a proxied exchange: a socket and what was read from it ahead of need.
 
 use crate::buffer::{Buffer, BufferPool};
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// How long nothing may come from a silent peer's machine before it is asked for a sign of life.
+const SILENCE: Duration = Duration::from_secs(20);
+/// How long it may then take, and how long data may go unacknowledged.
+const NO_SIGN: Duration = Duration::from_secs(10);
+
+/// Lets the system find out within half a minute that a peer's machine is gone: by probes while
+/// nothing is sent (RFC 9293 §3.8.4), by what is not acknowledged while something is (RFC 5482).
+/// Connections accepted on a socket inherit it.
+///
+/// # Errors
+/// The socket is none of TCP.
+pub fn watch_for_vanished_peers<S: AsFd>(socket: &S) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(NO_SIGN / 2).with_retries(2);
+    socket.set_tcp_keepalive(&probes)?;
+    socket.set_tcp_user_timeout(Some(SILENCE + NO_SIGN))
+}
 
 /// A connected socket.
 #[derive(Debug)]
@@ -60,11 +81,11 @@ impl Socket {
 
     /// Closes with a reset: the peer must not take the end for an orderly one.
     pub(crate) fn reset_on_close(&self) {
-        let zero = Some(std::time::Duration::ZERO);
+        let zero = Some(Duration::ZERO);
         // A socket that is gone already needs no reset.
         let _ = match self {
-            Socket::Tcp(socket) => socket2::SockRef::from(socket).set_linger(zero),
-            Socket::Unix(socket) => socket2::SockRef::from(socket).set_linger(zero),
+            Socket::Tcp(socket) => SockRef::from(socket).set_linger(zero),
+            Socket::Unix(socket) => SockRef::from(socket).set_linger(zero),
         };
     }
 

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Limit { name: Arc<str>, limits: ListenerLimits },
     /// Stop accepting; connections stay.
     Unlisten { name: Arc<str> },
+    /// Keep no connection beyond its next answer.
+    Leave,
     /// Finish what is under way within this time.
     Drain { within: Duration },
 }
@@ -86,6 +88,8 @@ pub(crate) struct Worker {
     date: RefCell<(u64, [u8; 29])>,
     /// When draining ends, in the clock's microseconds.
     drain_until_us: Cell<Option<u64>>,
+    /// Whether answers end their connection.
+    leaving: Cell<bool>,
 }
 
 /// How often idle connections are looked over and a new snapshot is picked up without traffic.
@@ -120,6 +124,7 @@ impl Worker {
             random: Cell::new(seed()),
             date: RefCell::new((u64::MAX, [0; 29])),
             drain_until_us: Cell::new(None),
+            leaving: Cell::new(false),
             shared,
         }
     }
@@ -149,8 +154,9 @@ impl Worker {
     fn obey(self: &Rc<Self>, command: Command) {
         match command {
             Command::Listen { name, limits, open, socket } => {
-                let listener = Rc::new(ListenerView::new(Arc::clone(&name), limits, open));
-                self.listeners.borrow_mut().insert(name, Rc::clone(&listener));
+                let mut listeners = self.listeners.borrow_mut();
+                let new = || Rc::new(ListenerView::new(Arc::clone(&name), limits, open));
+                let listener = Rc::clone(listeners.entry(Arc::clone(&name)).or_insert_with(new));
                 tokio::task::spawn_local(run_listener(Rc::clone(self), listener, socket));
             }
             Command::Limit { name, limits } => {
@@ -161,14 +167,16 @@ impl Worker {
             Command::Unlisten { name } => {
                 if let Some(listener) = self.listeners.borrow_mut().remove(&name) {
                     listener.stopping.set(true);
-                    listener.stop.notify_one();
+                    listener.stop.notify_waiters();
                 }
             }
+            Command::Leave => self.leaving.set(true),
             Command::Drain { within } => {
+                self.leaving.set(true);
                 self.drain_until_us.set(Some(self.clock.now_us() + within.as_micros() as u64));
                 for listener in self.listeners.borrow().values() {
                     listener.stopping.set(true);
-                    listener.stop.notify_one();
+                    listener.stop.notify_waiters();
                 }
                 self.timers.wake_all();
             }
@@ -293,6 +301,12 @@ impl Worker {
     #[inline]
     pub(crate) fn is_draining(&self) -> bool {
         self.drain_until_us.get().is_some()
+    }
+
+    /// Whether connections end with their next answer.
+    #[inline]
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get()
     }
 
     pub(crate) fn drain_is_over(&self) -> bool {

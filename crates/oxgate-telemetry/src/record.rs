@@ -71,7 +71,8 @@ pub fn log_ring(bytes: usize) -> (LogWriter, LogReader) {
 impl LogWriter {
     /// Hands a record over; false when the ring is full.
     pub fn push(&mut self, record: &Record<'_>) -> bool {
-        let texts = record.texts().map(|text| &text[..text.len().min(MAX_TEXT)]);
+        // One byte more than is shown tells that there was more.
+        let texts = record.texts().map(|text| &text[..text.len().min(MAX_TEXT + 1)]);
         let size = NUMBERS + texts.iter().map(|text| 2 + text.len()).sum::<usize>();
         let chunk = match self.0.write_chunk(4 + size) {
             Ok(chunk) => chunk,
@@ -183,9 +184,9 @@ impl<'a> Record<'a> {
         Some(record)
     }
 
-    /// Whether a text was cut when the record was written.
-    pub fn is_cut(text: &[u8]) -> bool {
-        text.len() == MAX_TEXT
+    /// What is shown of a text, and whether there was more.
+    pub fn shown(text: &[u8]) -> (&[u8], bool) {
+        (&text[..text.len().min(MAX_TEXT)], text.len() > MAX_TEXT)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::cli::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, Format, ProxyArgs, ReloadArgs, RunArgs, WorkerArgs};
 use crate::configuration::{Reading, Ready, Source};
 use crate::gateway::Gateway;
+use crate::upgrade::Inherited;
 use crate::{demo, explain, run};
 use clap::{CommandFactory, Parser};
 use oxgate_config::decode::Decode;
@@ -94,12 +95,13 @@ fn run_command(args: &RunArgs) -> u8 {
 /// Reads a source and runs a gateway by it.
 fn serve(source: Source, workers: usize, started: impl FnOnce(&Gateway)) -> u8 {
     start_log();
+    let inherited = Inherited::take();
     let Reading { result, files } = source.read();
     let ready = match result {
         Ok(ready) => ready,
         Err(diagnostics) => return report(&diagnostics),
     };
-    match run::run(ready, source, files, workers, started) {
+    match run::run(ready, source, files, workers, inherited, started) {
         Ok(()) => OK,
         Err(error) => {
             eprintln!("oxgate: {error}");

@@ -2,6 +2,7 @@
 
 use crate::configuration::Ready;
 use crate::sockets;
+use crate::upgrade::Inherited;
 use oxgate_config::resolved::{Bind, Listener, LogTarget, Resolved};
 use oxgate_control::access_log::AccessLog;
 use oxgate_control::resolver::{Resolver, Sink};
@@ -9,6 +10,7 @@ use oxgate_control::status::Status;
 use oxgate_proxy::{ListenerSocket, Plane, Snapshot};
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -18,12 +20,22 @@ pub struct Gateway {
     plane: Plane,
     log: AccessLog,
     resolver: Resolver,
-    /// As configured, with the address in force.
-    listeners: HashMap<Arc<str>, (Listener, Bind)>,
+    /// By [`key`].
+    listeners: HashMap<Arc<str>, Open>,
     /// What is in force.
     pub resolved: Resolved,
     /// What the status interface shows.
     pub status: Arc<Status>,
+}
+
+/// A listener that is open.
+#[derive(Debug)]
+struct Open {
+    listener: Listener,
+    /// The address in force.
+    bind: Bind,
+    /// Its sockets once more, for a successor.
+    sockets: Vec<OwnedFd>,
 }
 
 /// Listeners to open, with their sockets.
@@ -34,8 +46,8 @@ impl Gateway {
     ///
     /// # Errors
     /// A thread could not be started, or a listener not opened; the text says which.
-    pub fn start(ready: Ready, workers: usize) -> io::Result<Gateway> {
-        let opened = open(ready.resolved.listeners.iter(), workers)?;
+    pub fn start(ready: Ready, workers: usize, inherited: &mut Inherited) -> io::Result<Gateway> {
+        let opened = open(ready.resolved.listeners.iter(), workers, inherited)?;
         let snapshot = Arc::new(Snapshot::compile(&ready.resolved, ready.chains, None));
         let (plane, readers) = Plane::start(workers, Arc::clone(&snapshot))?;
         let status = Arc::new(Status::default());
@@ -50,7 +62,7 @@ impl Gateway {
             status,
         };
         gateway.watch_names(&snapshot);
-        gateway.listen(opened);
+        gateway.listen(opened)?;
         gateway.status.applied();
         Ok(gateway)
     }
@@ -62,31 +74,25 @@ impl Gateway {
     /// A new listener could not be opened; the text says which.
     pub fn apply(&mut self, ready: Ready) -> io::Result<()> {
         let resolved = ready.resolved;
-        let is_known = |l: &&Listener| self.listeners.get(&l.name).is_some_and(|(known, _)| known.address == l.address);
-        let opened = open(resolved.listeners.iter().filter(|l| !is_known(l)), self.plane.workers())?;
+        let new = resolved.listeners.iter().filter(|l| !self.listeners.contains_key(&key(l)));
+        let opened = open(new, self.plane.workers(), &mut Inherited::default())?;
         let snapshot = Arc::new(Snapshot::compile(&resolved, ready.chains, Some(&self.plane.snapshot())));
         self.watch_names(&snapshot);
         self.plane.publish(snapshot);
         self.log.set_target(log_target(&resolved));
-        let gone: Vec<Arc<str>> = self
-            .listeners
-            .values()
-            .filter(|(known, _)| !resolved.listeners.iter().any(|l| l.name == known.name && l.address == known.address))
-            .map(|(known, _)| Arc::clone(&known.name))
-            .collect();
-        for name in gone {
-            self.plane.unlisten(&name);
-            self.listeners.remove(&name);
-        }
-        for listener in &resolved.listeners {
-            if let Some((known, _)) = self.listeners.get_mut(&listener.name)
-                && known.limits != listener.limits
-            {
-                known.limits = listener.limits;
-                self.plane.limit(&listener.name, listener.limits);
+        self.listeners.retain(|known, open| {
+            let stays = resolved.listeners.iter().find(|l| key(l) == *known);
+            match stays {
+                None => self.plane.unlisten(known),
+                Some(listener) if open.listener != *listener => {
+                    open.listener = listener.clone();
+                    self.plane.limit(known, listener.limits);
+                }
+                Some(_) => {}
             }
-        }
-        self.listen(opened);
+            stays.is_some()
+        });
+        self.listen(opened)?;
         self.resolved = resolved;
         self.status.applied();
         Ok(())
@@ -94,15 +100,35 @@ impl Gateway {
 
     /// The addresses in force, by listener.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, &Bind)> {
-        self.listeners.iter().map(|(name, (_, bind))| (&**name, bind))
+        self.listeners.values().map(|open| (&*open.listener.name, &open.bind))
     }
 
-    /// Stops accepting and lets exchanges under way end within a time, then ends.
-    pub fn drain(self, within: Duration) {
+    /// The listening sockets, for a successor.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn sockets(&self) -> io::Result<Vec<(String, Vec<OwnedFd>)>> {
+        let listeners = self.listeners.iter().map(|(key, open)| {
+            let sockets: io::Result<Vec<OwnedFd>> = open.sockets.iter().map(OwnedFd::try_clone).collect();
+            Ok((key.to_string(), sockets?))
+        });
+        listeners.collect()
+    }
+
+    /// Answers from now on say that the connection ends.
+    pub fn leave(&self) {
+        self.plane.leave();
+    }
+
+    /// Stops accepting and lets exchanges under way end within a time, then ends. `own_files` says
+    /// whether the files of Unix sockets are nobody else's.
+    pub fn drain(mut self, within: Duration, own_files: bool) {
+        let listeners = std::mem::take(&mut self.listeners);
+        let files: Vec<_> = listeners.into_values().map(|open| open.bind).collect();
         self.plane.drain(within);
         self.plane.join();
         self.log.finish();
-        for (_, bind) in self.listeners.values() {
+        for bind in files.iter().filter(|_| own_files) {
             if let Bind::Unix(path) = bind {
                 // Whoever comes next removes what is left of it.
                 let _ = std::fs::remove_file(path);
@@ -110,12 +136,15 @@ impl Gateway {
         }
     }
 
-    fn listen(&mut self, opened: Opened) {
+    fn listen(&mut self, opened: Opened) -> io::Result<()> {
         for (listener, sockets, bind) in opened {
-            self.plane.listen(&listener.name, listener.limits, sockets);
+            let copies = sockets.iter().map(ListenerSocket::try_clone).collect::<io::Result<Vec<OwnedFd>>>()?;
+            let key = key(&listener);
+            self.plane.listen(&key, listener.limits, sockets);
             tracing::info!(listener = %listener.name, address = %bind, "listening");
-            self.listeners.insert(Arc::clone(&listener.name), (listener, bind));
+            self.listeners.insert(key, Open { listener, bind, sockets: copies });
         }
+        Ok(())
     }
 
     fn watch_names(&mut self, snapshot: &Snapshot) {
@@ -128,10 +157,15 @@ impl Gateway {
     }
 }
 
-fn open<'l>(listeners: impl Iterator<Item = &'l Listener>, workers: usize) -> io::Result<Opened> {
+fn open<'l>(
+    listeners: impl Iterator<Item = &'l Listener>,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> io::Result<Opened> {
     let mut opened = Opened::new();
     for listener in listeners {
-        let (sockets, bind) = sockets::open(&listener.address, workers).map_err(|error| {
+        let left = inherited.sockets(&key(listener));
+        let (sockets, bind) = sockets::open(&listener.address, workers, left).map_err(|error| {
             io::Error::new(
                 error.kind(),
                 format!("the listener `{}` cannot open {}: {error}", listener.name, listener.address),
@@ -140,6 +174,15 @@ fn open<'l>(listeners: impl Iterator<Item = &'l Listener>, workers: usize) -> io
         opened.push((listener.clone(), sockets, bind));
     }
     Ok(opened)
+}
+
+/// What makes a listener, here, for the plane and for a successor: its address. Its name may change,
+/// unless the system chooses the port.
+fn key(listener: &Listener) -> Arc<str> {
+    match &listener.address {
+        Bind::Tcp(address) if address.port() == 0 => format!("{address} {}", listener.name).into(),
+        address => address.to_string().into(),
+    }
 }
 
 fn log_target(resolved: &Resolved) -> Option<LogTarget> {

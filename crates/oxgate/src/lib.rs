@@ -7,7 +7,9 @@ mod demo;
 mod environment;
 mod explain;
 pub mod gateway;
+mod interfaces;
 mod run;
 mod sockets;
+pub mod upgrade;
 
 pub use commands::main;

@@ -1,22 +1,18 @@
-//! The life of a gateway process: start, reload, drain.
+//! The life of a gateway process: start, reload, upgrade, drain.
 
-use crate::configuration::{Ready, Source};
+use crate::configuration::{Reading, Ready, Source};
 use crate::gateway::Gateway;
+use crate::interfaces::{Interfaces, ReloadRequest};
+use crate::upgrade::{Inherited, Successor};
 use oxgate_config::diagnostic::Diagnostic;
-use oxgate_config::resolved::Admin;
-use oxgate_control::http::{Answer, json, serve, text};
 use oxgate_control::watch::{self, Print, Watch};
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use tokio::net::TcpListener;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
-
-/// Somebody asks over the admin interface to read the configuration again.
-type ReloadRequest = oneshot::Sender<Result<u64, String>>;
+use tokio::sync::mpsc;
 
 /// Runs until told to stop. `started` is called once requests are served.
 ///
@@ -27,21 +23,33 @@ pub(crate) fn run(
     source: Source,
     files: Vec<(PathBuf, Print)>,
     workers: usize,
+    mut inherited: Inherited,
     started: impl FnOnce(&Gateway),
 ) -> io::Result<()> {
+    // By its path at the start: a new binary will lie there.
+    let program = std::env::current_exe();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut gateway = Gateway::start(ready, workers)?;
+    let done = runtime.block_on(async {
+        // A signal that comes early must not end the process.
+        let signals = Signals::new()?;
+        let resolved = ready.resolved.clone();
+        let mut gateway = Gateway::start(ready, workers, &mut inherited)?;
         let (reloads, requests) = mpsc::channel(16);
-        open_interfaces(&gateway, reloads).await?;
+        let mut interfaces = Interfaces::new(Arc::clone(&gateway.status), reloads);
+        let prepared = interfaces.prepare(&resolved, &mut inherited)?;
+        interfaces.replace(prepared, &resolved)?;
         started(&gateway);
+        inherited.announce();
         let mut watch = Watch::default();
         watch.set(files);
-        let mut life = Life { signals: Signals::new()?, requests, watch, source };
-        life.serve(&mut gateway).await;
-        life.drain(gateway).await;
+        let mut life = Life { signals, requests, watch, source, interfaces, program: program.unwrap_or_default() };
+        let end = life.serve(&mut gateway).await;
+        life.drain(gateway, end).await;
         Ok(())
-    })
+    });
+    // Whatever still reads a file has nobody to tell.
+    runtime.shutdown_background();
+    done
 }
 
 struct Life {
@@ -49,12 +57,23 @@ struct Life {
     requests: mpsc::Receiver<ReloadRequest>,
     watch: Watch,
     source: Source,
+    interfaces: Interfaces,
+    program: PathBuf,
+}
+
+/// Why serving ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Told,
+    /// Another process has taken over.
+    Succeeded,
 }
 
 struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    usr2: Signal,
 }
 
 impl Signals {
@@ -63,23 +82,31 @@ impl Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
+            usr2: signal(SignalKind::user_defined2())?,
         })
     }
 }
 
 impl Life {
     /// Serves and reloads until a signal says to stop.
-    async fn serve(&mut self, gateway: &mut Gateway) {
+    async fn serve(&mut self, gateway: &mut Gateway) -> End {
         let mut look = tokio::time::interval(watch::EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = self.signals.term.recv() => return,
-                _ = self.signals.int.recv() => return,
-                _ = self.signals.hup.recv() => drop(self.reload(gateway)),
-                _ = look.tick() => if self.watch.changed() { drop(self.reload(gateway)); },
+                _ = self.signals.term.recv() => return End::Told,
+                _ = self.signals.int.recv() => return End::Told,
+                _ = self.signals.hup.recv() => drop(self.reload(gateway).await),
+                _ = self.signals.usr2.recv() => match self.upgrade(gateway).await {
+                    Ok(process) => {
+                        tracing::info!(process, "a new process has taken over");
+                        return End::Succeeded;
+                    }
+                    Err(error) => tracing::error!(%error, "the upgrade failed; this process goes on"),
+                },
+                _ = look.tick() => if self.watch.changed() { drop(self.reload(gateway).await); },
                 Some(request) = self.requests.recv() => {
-                    let result = self.reload(gateway);
+                    let result = self.reload(gateway).await;
                     // Whoever asked may have gone.
                     let _ = request.send(result);
                 }
@@ -88,20 +115,18 @@ impl Life {
     }
 
     /// Reads the configuration again; a bad one changes nothing. Gives the revision in force.
-    fn reload(&mut self, gateway: &mut Gateway) -> Result<u64, String> {
-        let reading = self.source.read();
-        self.watch.set(reading.files);
-        let result = match reading.result {
-            Ok(ready) => {
-                warn_of_fixed(gateway, &ready);
-                gateway.apply(ready).map_err(|error| error.to_string())
+    async fn reload(&mut self, gateway: &mut Gateway) -> Result<u64, String> {
+        let source = self.source.clone();
+        // Reading and compiling take their time; health is answered meanwhile.
+        let reading = tokio::task::spawn_blocking(move || source.read()).await;
+        let result = match reading {
+            Ok(Reading { result, files }) => {
+                self.watch.set(files);
+                result.map_err(|d| d.iter().map(Diagnostic::line).collect::<Vec<_>>().join("; "))
             }
-            Err(diagnostics) => {
-                let lines: Vec<String> = diagnostics.iter().map(Diagnostic::line).collect();
-                Err(lines.join("; "))
-            }
+            Err(error) => Err(error.to_string()),
         };
-        match result {
+        match result.and_then(|ready| self.apply(gateway, ready).map_err(|error| error.to_string())) {
             Ok(()) => {
                 let revision = gateway.status.revision.load(Relaxed);
                 tracing::info!(revision, "the new configuration is in force");
@@ -115,94 +140,47 @@ impl Life {
         }
     }
 
+    fn apply(&mut self, gateway: &mut Gateway, ready: Ready) -> io::Result<()> {
+        let resolved = ready.resolved.clone();
+        let prepared = self.interfaces.prepare(&resolved, &mut Inherited::default())?;
+        gateway.apply(ready)?;
+        self.interfaces.replace(prepared, &resolved)
+    }
+
+    /// Starts a new process of the binary on the same sockets and waits until it serves.
+    async fn upgrade(&mut self, gateway: &Gateway) -> io::Result<u32> {
+        let mut sockets = gateway.sockets()?;
+        sockets.extend(self.interfaces.sockets()?);
+        tracing::info!(program = %self.program.display(), "starting a new process to take over");
+        let successor = Successor::start(&self.program, &sockets)?;
+        tokio::task::spawn_blocking(move || successor.wait()).await.map_err(io::Error::other)?
+    }
+
     /// Readiness fails, then listeners close, then exchanges under way end. Another SIGINT or SIGTERM
     /// ends the process at once.
-    async fn drain(&mut self, gateway: Gateway) {
+    async fn drain(&mut self, gateway: Gateway, end: End) {
         gateway.status.draining.store(true, Relaxed);
-        let shutdown = gateway.resolved.shutdown;
+        let mut shutdown = gateway.resolved.shutdown;
+        if end == End::Succeeded {
+            // Whoever asks about health asks the new process.
+            shutdown.delay = Duration::ZERO;
+        }
         tracing::info!(delay = ?shutdown.delay, drain = ?shutdown.drain, "draining");
+        gateway.leave();
         let drained = async {
             tokio::time::sleep(shutdown.delay).await;
+            let own_files = end == End::Told;
             // A thread that fails to join is none to wait for.
-            let _ = tokio::task::spawn_blocking(move || gateway.drain(shutdown.drain)).await;
+            let _ = tokio::task::spawn_blocking(move || gateway.drain(shutdown.drain, own_files)).await;
         };
+        if end == End::Succeeded {
+            let nobody = Interfaces::new(Arc::default(), mpsc::channel(1).0);
+            self.interfaces = nobody;
+        }
         tokio::select! {
             () = drained => tracing::info!("drained"),
             _ = self.signals.int.recv() => std::process::exit(0),
             _ = self.signals.term.recv() => std::process::exit(0),
         }
     }
-}
-
-/// These are opened once, at the start.
-fn warn_of_fixed(gateway: &Gateway, ready: &Ready) {
-    if gateway.resolved.admin != ready.resolved.admin || gateway.resolved.status != ready.resolved.status {
-        tracing::warn!("`admin` and `status` have changed; they take effect at the next start");
-    }
-}
-
-async fn open_interfaces(gateway: &Gateway, reloads: mpsc::Sender<ReloadRequest>) -> io::Result<()> {
-    if let Some(address) = gateway.resolved.status {
-        let listener = bind("status", address).await?;
-        let status = Arc::clone(&gateway.status);
-        tokio::spawn(serve(listener, move |request| {
-            let answer = status.answer(request.uri().path(), request.uri().query().unwrap_or_default());
-            async move { answer }
-        }));
-    }
-    if let Some(admin) = &gateway.resolved.admin {
-        let listener = bind("admin", admin.address).await?;
-        let admin = admin.clone();
-        tokio::spawn(serve(listener, move |request| {
-            let refused = check(&admin, &request);
-            let path = request.uri().path().to_owned();
-            let reloads = reloads.clone();
-            async move {
-                match refused {
-                    Some(answer) => answer,
-                    None if path == "/reload" => reload_answer(reloads).await,
-                    None => text(404, "there is POST /reload\n"),
-                }
-            }
-        }));
-    }
-    Ok(())
-}
-
-/// Why a call to the admin interface is refused before it is looked at.
-fn check<B>(admin: &Admin, request: &hyper::Request<B>) -> Option<Answer> {
-    if request.headers().contains_key("origin") {
-        return Some(text(403, "browsers have no business here\n"));
-    }
-    if let Some(token) = &admin.token {
-        let sent = request.headers().get("authorization").map(|v| v.as_bytes()).unwrap_or_default();
-        let expected = format!("Bearer {}", token.0);
-        // As long whatever differs.
-        let same =
-            sent.len() == expected.len() && sent.iter().zip(expected.as_bytes()).fold(0, |d, (a, b)| d | (a ^ b)) == 0;
-        if !same {
-            return Some(text(401, "the token is missing or wrong\n"));
-        }
-    }
-    (request.method() != hyper::Method::POST).then(|| text(405, "there is POST /reload\n"))
-}
-
-async fn reload_answer(reloads: mpsc::Sender<ReloadRequest>) -> Answer {
-    let (reply, result) = oneshot::channel();
-    if reloads.send(reply).await.is_err() {
-        return text(503, "the gateway is shutting down\n");
-    }
-    match result.await {
-        Ok(Ok(revision)) => json(200, &serde_json::json!({ "revision": revision })),
-        Ok(Err(why)) => json(422, &serde_json::json!({ "error": why })),
-        Err(_) => text(503, "the gateway is shutting down\n"),
-    }
-}
-
-async fn bind(name: &str, address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        io::Error::new(error.kind(), format!("the {name} interface cannot open {address}: {error}"))
-    })?;
-    tracing::info!(interface = name, address = %listener.local_addr()?, "listening");
-    Ok(listener)
 }

@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -23,6 +24,19 @@ pub enum ListenerSocket {
     Tcp(std::net::TcpListener),
     /// A Unix domain socket, shared by the workers.
     Unix(std::os::unix::net::UnixListener),
+}
+
+impl ListenerSocket {
+    /// The socket once more.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn try_clone(&self) -> io::Result<OwnedFd> {
+        match self {
+            ListenerSocket::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            ListenerSocket::Unix(socket) => socket.as_fd().try_clone_to_owned(),
+        }
+    }
 }
 
 /// A listener as one worker sees it.

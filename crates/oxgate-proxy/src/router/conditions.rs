@@ -1,13 +1,15 @@
 //! What a route asks of a request beyond host and path.
 
-use oxgate_config::resolved::{Condition, Match};
-use oxgate_http::Request;
+use oxgate_config::resolved::{Condition, Route};
+use oxgate_http::{Method, Name, Request};
 use regex::bytes::Regex;
 
 /// A route's conditions; a route without any has none of these.
 #[derive(Debug)]
 pub(super) struct Conditions {
     pub(super) methods: Vec<String>,
+    /// Whether a policy answers browsers that ask with OPTIONS what they may send.
+    preflights: bool,
     headers: Vec<(Vec<u8>, Test)>,
     query: Vec<(Vec<u8>, Test)>,
 }
@@ -29,13 +31,15 @@ enum Test {
 }
 
 impl Conditions {
-    pub(super) fn compile(matching: &Match) -> Option<Box<Conditions>> {
+    pub(super) fn compile(route: &Route) -> Option<Box<Conditions>> {
+        let matching = &route.matching;
         let tests = |conditions: &[(String, Condition)]| {
             conditions.iter().map(|(name, condition)| (name.clone().into_bytes(), Test::compile(condition))).collect()
         };
         (matching.conditions() > 0).then(|| {
             Box::new(Conditions {
                 methods: matching.methods.clone(),
+                preflights: route.policies.iter().any(|policy| &*policy.kind == "cors"),
                 headers: tests(&matching.headers),
                 query: tests(&matching.query),
             })
@@ -48,10 +52,24 @@ impl Conditions {
         let method = request.method_text();
         match headers && query {
             false => Verdict::Fail,
-            true if self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method) => Verdict::Hold,
+            true if self.methods.is_empty() || self.takes(method) => Verdict::Hold,
+            true if self.preflights && asked_for(request).is_some_and(|method| self.takes(method)) => Verdict::Hold,
             true => Verdict::OtherMethod,
         }
     }
+}
+
+impl Conditions {
+    fn takes(&self, method: &[u8]) -> bool {
+        self.methods.iter().any(|m| m.as_bytes() == method)
+    }
+}
+
+/// The method that a preflight asks about (the Fetch standard, CORS-preflight fetch).
+fn asked_for(request: &Request) -> Option<&[u8]> {
+    let head = &request.head;
+    let preflight = request.method() == Method::Options && head.get(Name::Origin).is_some();
+    head.get(Name::AccessControlRequestMethod).filter(|_| preflight)
 }
 
 impl Test {

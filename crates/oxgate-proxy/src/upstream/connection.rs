@@ -2,10 +2,12 @@
 
 use super::pool::Place;
 use crate::error::ProxyError;
-use crate::wire::{Socket, Wire};
+use crate::wire::{Socket, Wire, watch_for_vanished_peers};
 use crate::worker::Worker;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// A connection, counted against its endpoint for as long as it exists.
@@ -33,13 +35,22 @@ impl Connection {
         let stray = !self.wire.input.is_empty();
         self.wire.input.discard(&w.buffers);
         let too_old = now - self.born_us >= self.place.0.max_age_us;
-        if !stray && !too_old && !w.is_draining() {
+        if !stray && !too_old && !w.is_leaving() {
             self.reused = true;
             self.idle_since_us = now;
             let endpoint = Rc::clone(&self.place.0);
             endpoint.keep(self);
         }
     }
+}
+
+/// Idle client connections closed at once when the process is out of descriptors, and how long that may
+/// take to show. Who waits too long meets the connect timeout.
+const SHED: usize = 16;
+const PAUSE: Duration = Duration::from_millis(5);
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// Opens a socket to one of the addresses, beginning at a random one.
@@ -51,8 +62,14 @@ pub(super) async fn open(w: &Worker, addresses: &[SocketAddr]) -> Result<TcpStre
         match TcpStream::connect(address).await {
             Ok(socket) => {
                 // A failure here costs latency, not correctness.
-                let _ = socket.set_nodelay(true);
+                let _ = socket.set_nodelay(true).and_then(|()| watch_for_vanished_peers(&socket));
                 return Ok(socket);
+            }
+            Err(error) if is_out_of_descriptors(&error) => {
+                // Idle clients make room for a request that is under way.
+                w.timers.shed_idle(None, SHED);
+                tokio::time::sleep(PAUSE).await;
+                return Box::pin(open(w, addresses)).await;
             }
             Err(error) => {
                 tracing::debug!(%address, %error, "connect failed");
