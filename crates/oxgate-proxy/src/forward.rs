@@ -114,6 +114,8 @@ pub(crate) async fn request(
             // breaks. Another endpoint if there is one, another connection if not.
             Err(ProxyError::Reset) if repeatable && !repeated && (reused || plan.endpoints_in_use() > 1) => {
                 repeated = true;
+                // Its place may be the only one there is.
+                *place = None;
                 upstream.metrics.retries.add(1);
                 if tried.len() + 1 < plan.endpoints_in_use() {
                     tried.push(picked);

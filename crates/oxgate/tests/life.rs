@@ -331,3 +331,243 @@ fn includes_variables_and_their_mistakes() {
     let twice = String::from_utf8_lossy(&check("http://127.0.0.1:1").stderr).into_owned();
     assert!(twice.contains("`b` is defined twice") && twice.contains("1.yaml") && twice.contains("2.yaml"), "{twice}");
 }
+
+/// Sends requests on new connections and on one kept open until told to stop; gives how many
+/// succeeded, or the first failure.
+fn keep_asking(address: std::net::SocketAddr, stop: &std::sync::atomic::AtomicBool) -> Result<usize, String> {
+    let mut done = 0;
+    let mut kept: Option<TcpStream> = None;
+    let mut answer = [0; 4096];
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        let (status, _) = get(address, "/new");
+        if status != 200 {
+            return Err(format!("a new connection got {status} after {done}"));
+        }
+        let mut socket = match kept.take() {
+            Some(socket) => socket,
+            None => TcpStream::connect(address).map_err(|e| e.to_string())?,
+        };
+        socket.write_all(b"GET /kept HTTP/1.1\r\nHost: a.test\r\n\r\n").map_err(|e| e.to_string())?;
+        let n = socket.read(&mut answer).map_err(|e| e.to_string())?;
+        let text = String::from_utf8_lossy(&answer[..n]);
+        if !text.starts_with("HTTP/1.1 200") {
+            return Err(format!("a kept connection got {text:?} after {done}"));
+        }
+        if !text.contains("Connection: close") {
+            kept = Some(socket);
+        }
+        done += 2;
+    }
+    Ok(done)
+}
+
+#[test]
+fn a_new_binary_takes_over_and_no_request_fails() {
+    let mut gateway = Gateway::start(binary(), &config("x"), &ALL);
+    let (web, status) = (gateway.address("web"), gateway.address("status"));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let successor = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| keep_asking(web, &stop))).collect();
+        std::thread::sleep(Duration::from_millis(100));
+        gateway.signal("USR2");
+        let line = gateway.wait_for_log("a new process has taken over");
+        assert_eq!(gateway.wait(), Some(0), "the old process ends by itself");
+        std::thread::sleep(Duration::from_millis(100));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        for client in clients {
+            let done = client.join().expect("no panic");
+            assert!(done.as_ref().is_ok_and(|n| *n > 10), "{done:?}");
+        }
+        line.rsplit("process=").next().expect("a process id").trim().to_owned()
+    });
+    assert_eq!(get(status, "/readyz").0, 200, "the status interface went over too");
+    let ended = Command::new("kill").args(["-TERM", &successor]).status();
+    assert!(ended.is_ok_and(|s| s.success()), "the new process runs under the id that was logged");
+    gateway.wait_for_log("drained");
+}
+
+#[test]
+fn an_upgrade_that_fails_changes_nothing() {
+    let mut gateway = Gateway::start(binary(), &config("good"), &ALL);
+    replace(&gateway.config_path(), "version: [");
+    gateway.signal("USR2");
+    gateway.wait_for_log("the upgrade failed");
+    assert_eq!(get(gateway.address("web"), "/"), (200, "good".to_owned()));
+    assert_eq!(gateway.status("/readyz").0, 200);
+}
+
+#[test]
+fn the_admin_interface_takes_only_what_it_is_meant_for() {
+    let gateway = Gateway::start(binary(), &config("x"), &ALL);
+    let ask = |line: &str, fields: &str| {
+        let text = format!("{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n");
+        let mut socket = TcpStream::connect(gateway.address("admin")).expect("a connection");
+        socket.write_all(text.as_bytes()).expect("written");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer");
+        answer.to_ascii_lowercase()
+    };
+    let known = "Authorization: Bearer t0ken\r\n";
+    let starts = |answer: String, status: &str| assert!(answer.starts_with(&format!("http/1.1 {status}")), "{answer}");
+    let answer = ask("POST /reload", "");
+    assert!(answer.contains("www-authenticate: bearer"), "{answer}");
+    starts(answer, "401");
+    starts(ask("GET /other", ""), "401");
+    starts(ask("POST /reload", "Authorization: Bearer t0kem\r\n"), "401");
+    starts(ask("GET /other", known), "404");
+    let answer = ask("GET /reload", known);
+    assert!(answer.contains("allow: post"), "{answer}");
+    starts(answer, "405");
+    starts(ask("GET /reload", &format!("{known}X-HTTP-Method-Override: POST\r\n")), "405");
+    starts(ask("POST /reload", &format!("{known}Origin: https://evil.test\r\n")), "403");
+    starts(ask("POST /reload", &format!("{known}Content-Type: text/plain\r\nContent-Length: 0\r\n")), "415");
+    starts(ask("POST /reload", &format!("{known}Content-Length: 100000000\r\n")), "413");
+    starts(ask("POST /reload", known), "200");
+}
+
+#[test]
+fn interfaces_and_names_of_listeners_follow_a_reload() {
+    let mut gateway = Gateway::start(binary(), &config("x"), &ALL);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let web = gateway.address("web");
+    let at = |name: &str| format!("{name}: {{ address: \"{port}\" }}");
+    let text = config("y").replace("status: { address: \"127.0.0.1:0\" }", &at("status"));
+    replace(&gateway.config_path(), &text.replace("t0ken", "0ther"));
+    gateway.wait_for_log("is in force");
+    assert_eq!(get(port, "/livez").0, 200);
+    assert_eq!(get(web, "/").1, "y", "the listener with its own port stayed");
+    let reload = |token: &str| {
+        let text =
+            format!("POST /reload HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n");
+        request(gateway.address("admin"), &text).0
+    };
+    assert_eq!((reload("t0ken"), reload("0ther")), (401, 200));
+}
+
+#[test]
+fn a_listener_keeps_its_socket_under_another_name() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let fixed = |name: &str, body: &str| {
+        config(body).replace("web: { address: \"127.0.0.1:0\" }", &format!("{name}: {{ address: \"{port}\" }}"))
+    };
+    let mut gateway = Gateway::start(binary(), &fixed("web", "one"), &ALL);
+    replace(&gateway.config_path(), &fixed("api", "two"));
+    gateway.wait_for_log("is in force");
+    assert_eq!(get(port, "/"), (200, "two".to_owned()));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nobody() {
+    let logged = |to: &str| format!("{}telemetry: {{ access_log: {{ to: \"{to}\" }} }}\n", config("x"));
+    let mut gateway = Gateway::start(binary(), &logged("file:/dev/full"), &ALL);
+    for _ in 0..20 {
+        assert_eq!(get(gateway.address("web"), "/").0, 200);
+    }
+    gateway.wait_for_log("the access log cannot be written");
+    let lost = gateway.status("/metrics").1;
+    let lost: u64 = lost.lines().find_map(|l| l.strip_prefix("oxgate_log_lost_total ")?.parse().ok()).unwrap_or(0);
+    assert!(lost > 0, "no line was counted as lost");
+    // With another target it goes on.
+    let file = gateway.folder.path().join("access.log");
+    replace(&gateway.config_path(), &logged(&format!("file:{}", file.display())));
+    gateway.wait_for_log("is in force");
+    assert_eq!(get(gateway.address("web"), "/after").0, 200);
+    let end = Instant::now() + Duration::from_secs(10);
+    while !std::fs::read_to_string(&file).is_ok_and(|text| text.contains("/after")) {
+        assert!(Instant::now() < end, "the line never came");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn no_line_is_lost_or_doubled_when_the_log_is_rotated() {
+    let text = format!("{}telemetry: {{ access_log: {{ to: \"file:access.log\" }} }}\n", config("x"));
+    let mut gateway = Gateway::start(binary(), &text, &ALL);
+    let (log, old) = (gateway.folder.path().join("access.log"), gateway.folder.path().join("access.log.1"));
+    let start = Instant::now();
+    let mut sent = 0;
+    // Longer than it takes the writer to notice the new name.
+    while start.elapsed() < Duration::from_millis(2500) {
+        assert_eq!(get(gateway.address("web"), &format!("/n{sent}")).0, 200);
+        sent += 1;
+        if sent == 20 {
+            std::fs::rename(&log, &old).expect("renamed");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    gateway.signal("TERM");
+    gateway.wait();
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    let lines = format!("{}{}", read(&old), read(&log));
+    for n in 0..sent {
+        assert_eq!(lines.matches(&format!("\"/n{n}\"")).count(), 1, "line {n} of {sent}");
+    }
+    assert!(!read(&log).is_empty(), "the new file was never used");
+}
+
+#[test]
+fn a_file_that_never_rests_is_applied_now_and_then() {
+    let gateway = Gateway::start(binary(), &config("n0"), &ALL);
+    let start = Instant::now();
+    let mut n = 0;
+    while start.elapsed() < Duration::from_secs(2) {
+        n += 1;
+        replace(&gateway.config_path(), &config(&format!("n{n}")));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    until(&gateway, &format!("n{n}"));
+    let metrics = gateway.status("/metrics").1;
+    let revision: u64 =
+        metrics.lines().find_map(|l| l.strip_prefix("oxgate_config_revision ")?.parse().ok()).expect("a revision");
+    assert!(revision <= 8, "{revision} revisions in two seconds");
+}
+
+#[test]
+fn a_full_listener_makes_room_from_its_own_idle_clients_only() {
+    let text = "version: 1\nlisteners: { web: { address: \"127.0.0.1:0\", limits: { connections: 4 } }, other: { address: \"127.0.0.1:0\" } }\n\
+        admin: { address: off }\nstatus: { address: \"127.0.0.1:0\" }\nroutes: { all: { match: \"/*\", to: { respond: { body: x } } } }\n";
+    let gateway = Gateway::start(binary(), text, &["web", "other", "status"]);
+    let idle = |name: &str| {
+        let mut socket = TcpStream::connect(gateway.address(name)).expect("a connection");
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
+        let n = socket.read(&mut [0; 1024]).expect("an answer");
+        assert!(n > 0);
+        socket
+    };
+    let mut other: Vec<TcpStream> = (0..8).map(|_| idle("other")).collect();
+    let mut web: Vec<TcpStream> = (0..4).map(|_| idle("web")).collect();
+    for _ in 0..8 {
+        web.push(idle("web"));
+    }
+    for socket in &mut other {
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
+        assert!(socket.read(&mut [0; 1024]).is_ok_and(|n| n > 0), "another listener's client was closed");
+    }
+}
+
+#[test]
+fn a_client_that_resets_is_noticed_while_the_upstream_stalls() {
+    let origin = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let text = format!(
+        "{BASE}routes: {{ all: {{ match: \"/*\", to: \"http://{}\", timeouts: {{ response: none }} }} }}\n",
+        origin.local_addr().expect("an address")
+    );
+    let gateway = Gateway::start(binary(), &text, &ALL);
+    let mut client = TcpStream::connect(gateway.address("web")).expect("a connection");
+    client.write_all(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n").expect("written");
+    let (mut upstream, _) = origin.accept().expect("the request");
+    // Nobody reads at the other end: sooner or later nothing more goes in.
+    client.set_write_timeout(Some(Duration::from_millis(300))).expect("an option");
+    while client.write(&[b'x'; 65536]).is_ok() {}
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
+    drop(client);
+    let end = Instant::now() + Duration::from_secs(5);
+    let gone = || gateway.status("/metrics").1.contains("oxgate_answers_by_reason_total{reason=\"client_gone\"} 1");
+    while !gone() {
+        assert!(Instant::now() < end, "the reset was never noticed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    upstream.set_read_timeout(Some(Duration::from_secs(5))).expect("an option");
+    let mut buffer = vec![0; 1 << 20];
+    while upstream.read(&mut buffer).is_ok_and(|n| n > 0) {}
+}
