@@ -23,12 +23,18 @@ pub struct Diagnostics(Vec<Diagnostic>);
 impl Diagnostic {
     /// A mistake at a place.
     pub fn at(place: &Place, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { place: Some(place.clone()), message: message.into(), help: None, related: None }
+        Diagnostic { place: Some(place.clone()), ..Diagnostic::nowhere(message) }
     }
 
     /// A mistake that has no place.
     pub fn nowhere(message: impl Into<String>) -> Diagnostic {
-        Diagnostic { place: None, message: message.into(), help: None, related: None }
+        let mut message = message.into();
+        // A message quotes what was written, and is one line all the same.
+        if message.contains(char::is_control) {
+            let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+            message = message.chars().map(escaped).collect();
+        }
+        Diagnostic { place: None, message, help: None, related: None }
     }
 
     /// Says how to mend it.
@@ -144,6 +150,11 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_one_line_whatever_it_quotes() {
+        assert_eq!(Diagnostic::nowhere("`a\nb` is no URL").line(), "`a\\nb` is no URL");
+    }
 
     #[test]
     fn suggests_near_words_only() {

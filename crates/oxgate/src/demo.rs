@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Starts the origins on a thread of their own; gives their address. The path says which one is meant.
 pub(crate) fn start_origins() -> io::Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
