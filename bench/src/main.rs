@@ -12,6 +12,7 @@ mod origin;
 mod process;
 mod relay;
 mod run;
+mod soak;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -22,6 +23,7 @@ fn main() -> Result<()> {
         "drive" => driver::run(arg(1).parse()?)?,
         "relay" => relay::run(arg(1).parse()?, arg(2).parse()?)?,
         "hold" => memory::hold(arg(1).parse()?, arg(2).parse()?)?,
+        "soak" => soak::run(std::path::Path::new(arg(1)), arg(2).parse()?)?,
         "run" => {
             let option = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
             let smoke = args.iter().any(|a| a == "--smoke");
@@ -36,7 +38,7 @@ fn main() -> Result<()> {
         }
         other => {
             return Err(
-                format!("unknown command `{other}`: run | drive ADDR | relay ADDR TO | hold ADDR CONNECTIONS").into()
+                format!("unknown command `{other}`: run | soak FILE SECONDS | drive ADDR | relay ADDR TO | hold ADDR CONNECTIONS").into()
             );
         }
     }

@@ -56,6 +56,11 @@ impl Process {
         Ok(sum)
     }
 
+    /// Descriptors open.
+    pub(crate) fn descriptors(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())
+    }
+
     /// Memory held, in KiB.
     pub(crate) fn rss_kb(&self) -> Result<u64> {
         rss_kb(self.pid)
