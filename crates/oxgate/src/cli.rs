@@ -128,6 +128,9 @@ pub struct DemoArgs {
     /// Where to listen.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Where to serve health and metrics.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7701")]
+    pub status: SocketAddr,
 }
 
 /// `oxgate reload`.

@@ -176,9 +176,9 @@ fn proxy(args: &ProxyArgs) -> u8 {
 fn demo_command(args: &DemoArgs) -> u8 {
     match demo::start_origins() {
         Ok(origins) => {
-            let text = demo::configuration(args.listen, &origins);
+            let text = demo::configuration(args, &origins);
             let source = Source::Text { name: "demo".to_owned(), text };
-            serve(source, 1, demo::greet)
+            serve(source, 1, |gateway| demo::greet(gateway, args.status))
         }
         Err(error) => {
             eprintln!("oxgate: the sample origins could not start: {error}");

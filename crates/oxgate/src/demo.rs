@@ -1,7 +1,9 @@
 //! `oxgate demo`: sample origins on loopback, and a gateway in front of them.
 
+use crate::cli::DemoArgs;
 use crate::gateway::Gateway;
 use base64::Engine;
+use oxgate_http::chunked::Decoder;
 use sha1::{Digest, Sha1};
 use std::io;
 use std::net::SocketAddr;
@@ -30,12 +32,13 @@ pub(crate) fn start_origins() -> io::Result<SocketAddr> {
 }
 
 /// A configuration that shows a little of everything.
-pub(crate) fn configuration(listen: SocketAddr, origins: &SocketAddr) -> String {
+pub(crate) fn configuration(args: &DemoArgs, origins: &SocketAddr) -> String {
+    let DemoArgs { listen, status } = args;
     format!(
         r#"version: 1
 listeners: {{ web: {{ address: "{listen}" }} }}
 admin: {{ address: off }}
-status: {{ address: "127.0.0.1:7701" }}
+status: {{ address: "{status}" }}
 upstreams:
   origins: {{ endpoints: ["http://{origins}"] }}
 policies:
@@ -52,7 +55,7 @@ routes:
 }
 
 /// Says what there is to try.
-pub(crate) fn greet(gateway: &Gateway) {
+pub(crate) fn greet(gateway: &Gateway, status: SocketAddr) {
     let Some((_, address)) = gateway.addresses().next() else { return };
     println!(
         "Oxgate is in front of some sample origins. Try, in another terminal:
@@ -62,11 +65,29 @@ pub(crate) fn greet(gateway: &Gateway) {
   curl -i  http://{address}/slow              an origin that takes too long: 504 after 2 s
   curl -i  http://{address}/failing           an origin that hangs up: the route's fallback
   curl -i  http://{address}/nowhere           no route: a problem document
-  curl -s  http://127.0.0.1:7701/metrics      what was counted
+  curl -s  http://{status}/metrics      what was counted
   ws://{address}/ws                           a WebSocket that echoes
 
 Ctrl-C stops; twice, at once."
     );
+}
+
+/// The longest body that is echoed.
+const MAX_BODY: usize = 1 << 20;
+
+async fn read_chunked(socket: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
+    let (mut decoder, mut body) = (Decoder::default(), Vec::new());
+    loop {
+        let mut byte = [socket.read_u8().await?];
+        let decoded = decoder.decode(&mut byte).map_err(|_| io::ErrorKind::InvalidData)?;
+        body.extend_from_slice(&byte[decoded.data]);
+        if decoded.done {
+            return Ok(body);
+        }
+        if body.len() > MAX_BODY {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
 }
 
 async fn serve(socket: TcpStream) -> io::Result<()> {
@@ -84,8 +105,11 @@ async fn serve(socket: TcpStream) -> io::Result<()> {
                 .find(|(n, _)| n.eq_ignore_ascii_case(name))
                 .map(|(_, v)| v.trim())
         };
-        let mut body = vec![0; field("content-length").and_then(|v| v.parse().ok()).unwrap_or(0).min(1 << 20)];
+        let mut body = vec![0; field("content-length").and_then(|v| v.parse().ok()).unwrap_or(0).min(MAX_BODY)];
         socket.read_exact(&mut body).await?;
+        if field("transfer-encoding").is_some() {
+            body = read_chunked(&mut socket).await?;
+        }
         let path = head.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap_or("/");
         match path {
             "/events" => return events(&mut socket).await,
