@@ -38,6 +38,15 @@ impl BufferPool {
         }
     }
 
+    /// Gives half of the larger free buffers back; called once a second, so that a rush is soon forgotten.
+    pub(crate) fn shrink(&self) {
+        for free in [&self.small, &self.medium, &self.large] {
+            let mut free = free.borrow_mut();
+            let kept = free.len().div_ceil(2);
+            free.truncate(kept);
+        }
+    }
+
     fn free(&self, size: usize) -> &RefCell<Vec<Box<[u8]>>> {
         match size {
             0..=SMALL => &self.small,

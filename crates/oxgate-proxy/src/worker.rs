@@ -231,6 +231,7 @@ impl Worker {
         clock::mark_stale();
         let now = self.clock.now_us();
         self.clock.follow_calendar();
+        self.buffers.shrink();
         self.metrics.heartbeat.add(1);
         for upstream in self.view().upstreams.iter().filter_map(OnceCell::get) {
             upstream.sweep(now);

@@ -8,6 +8,7 @@ mod environment;
 mod explain;
 pub mod gateway;
 mod interfaces;
+mod memory;
 mod run;
 mod sockets;
 pub mod upgrade;

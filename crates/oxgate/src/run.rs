@@ -3,6 +3,7 @@
 use crate::configuration::{Reading, Ready, Source};
 use crate::gateway::Gateway;
 use crate::interfaces::{Interfaces, ReloadRequest};
+use crate::memory;
 use crate::upgrade::{Inherited, Successor};
 use oxgate_config::diagnostic::Diagnostic;
 use oxgate_control::watch::{self, Print, Watch};
@@ -92,6 +93,7 @@ impl Life {
     async fn serve(&mut self, gateway: &mut Gateway) -> End {
         let mut look = tokio::time::interval(watch::EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tidy = tokio::time::interval(memory::EVERY);
         loop {
             tokio::select! {
                 _ = self.signals.term.recv() => return End::Told,
@@ -105,6 +107,7 @@ impl Life {
                     Err(error) => tracing::error!(%error, "the upgrade failed; this process goes on"),
                 },
                 _ = look.tick() => if self.watch.changed() { drop(self.reload(gateway).await); },
+                _ = tidy.tick() => memory::give_back(),
                 Some(request) = self.requests.recv() => {
                     let result = self.reload(gateway).await;
                     // Whoever asked may have gone.
