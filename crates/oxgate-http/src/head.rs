@@ -73,13 +73,6 @@ impl Head {
         self.fields.clear();
     }
 
-    /// Gives back memory beyond what ordinary messages need, so that one large message does not
-    /// make its connection large for ever.
-    pub fn shrink(&mut self) {
-        self.bytes.shrink_to(4096);
-        self.fields.shrink_to(64);
-    }
-
     /// Takes over a received head; the spans pushed before count from its first byte.
     #[inline]
     pub(crate) fn load(&mut self, received: &[u8]) {
@@ -230,6 +223,16 @@ impl Head {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(label);
         self.finish_line(start, label.len() - 2, id, write);
+    }
+
+    /// Adds a field whose line is at hand as it is to be sent, its CRLF included; its name has `name_len`
+    /// bytes. The same duties as [`Head::append`].
+    #[inline]
+    pub fn append_line(&mut self, id: Name, name_len: u8, line: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(line);
+        let value = Span::new(start + usize::from(name_len) + 2, self.bytes.len() - 2);
+        self.fields.push(Field { start: start as u32, value, name_len, id, dropped: false, canonical: true });
     }
 
     /// Adds every field of `other`, a head that was put together by appending.

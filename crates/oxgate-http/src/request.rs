@@ -97,6 +97,8 @@ pub struct Request {
     upgrade: Option<Upgrade>,
     expects_continue: bool,
     claims_client: bool,
+    /// The authority that was checked last, in this request or one before.
+    last_authority: Vec<u8>,
     /// The request line, as long as it may be sent as it was received.
     line: Span,
 }
@@ -203,7 +205,7 @@ impl Request {
             self.upgrade = Some(Upgrade::Websocket);
         }
         match facts.host {
-            Some(value) if authority::parse(self.head.bytes(value)).is_some() => self.authority = value,
+            Some(value) if self.is_authority(value) => self.authority = value,
             None if self.http10 => {}
             _ => return Err(RequestError::Host),
         }
@@ -218,6 +220,21 @@ impl Request {
             self.head.append(b"Content-Length", length.to_string().as_bytes());
         }
         Ok(())
+    }
+
+    /// Whether a value of Host is an authority. Most clients say the same one in every request.
+    #[inline]
+    fn is_authority(&mut self, value: Span) -> bool {
+        let host = self.head.bytes(value);
+        if host == self.last_authority && !host.is_empty() {
+            return true;
+        }
+        let valid = authority::parse(host).is_some();
+        if valid {
+            self.last_authority.clear();
+            self.last_authority.extend_from_slice(host);
+        }
+        valid
     }
 
     /// Splits the target (RFC 9112 §3.2) and gives the path its normal form under the strict

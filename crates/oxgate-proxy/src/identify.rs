@@ -6,6 +6,8 @@ use crate::worker::{View, Worker};
 use oxgate_http::{Head, Name, forwarded, token};
 use std::net::IpAddr;
 
+const REQUEST_ID: &[u8] = b"X-Request-ID";
+
 /// The forwarding fields of a client that nothing is believed of. They are the same for all requests
 /// of a connection to one authority, so they are written once.
 #[derive(Debug, Default)]
@@ -44,8 +46,11 @@ fn untrusted_peer(w: &Worker, x: &mut Exchange, down: &Downstream) {
         append_rest(fields, down, x.scheme, authority, true, &[]);
     }
     x.request.head.append_all(fields);
-    w.new_request_id(&mut x.request_id);
-    append_request_id(x);
+    let id = w.new_request_id();
+    x.request_id.extend_from_slice(&id);
+    let mut line = *b"X-Request-ID: 00000000-0000-0000-0000-000000000000\r\n";
+    line[REQUEST_ID.len() + 2..][..id.len()].copy_from_slice(&id);
+    x.request.head.append_line(Name::XRequestId, REQUEST_ID.len() as u8, &line);
 }
 
 fn trusted_peer(w: &Worker, x: &mut Exchange, down: &Downstream, trusts: impl Fn(IpAddr) -> bool) {
@@ -60,14 +65,14 @@ fn trusted_peer(w: &Worker, x: &mut Exchange, down: &Downstream, trusts: impl Fn
     let known_host = head.get(Name::XForwardedHost).is_some();
     match head.get(Name::XRequestId).filter(|id| id.len() <= MAX_REQUEST_ID && token::is_token(id)) {
         Some(id) => x.request_id.extend_from_slice(id),
-        None => w.new_request_id(&mut x.request_id),
+        None => x.request_id.extend_from_slice(&w.new_request_id()),
     }
     let authority = x.request.authority().to_vec();
     let head = &mut x.request.head;
     head.drop_where(|id, _| id.is_forwarding() && !(known_host && id == Name::XForwardedHost));
     append_for(head, down, &chain);
     append_rest(head, down, x.scheme, &authority, !known_host, &elements);
-    append_request_id(x);
+    head.append(REQUEST_ID, &x.request_id);
 }
 
 /// Appends `X-Forwarded-For`; `chain` is what it said before.
@@ -96,10 +101,6 @@ fn append_rest(head: &mut Head, down: &Downstream, scheme: &str, authority: &[u8
         down.write_forwarded_peer(out);
         forwarded::write_host_and_proto(authority, scheme, out);
     });
-}
-
-fn append_request_id(x: &mut Exchange) {
-    x.request.head.append_known(Name::XRequestId, b"X-Request-ID: ", |out| out.extend_from_slice(&x.request_id));
 }
 
 fn joined<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {

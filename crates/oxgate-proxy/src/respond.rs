@@ -82,7 +82,7 @@ pub(crate) fn redirect(redirect: &Redirect, pattern: &PathPattern, x: &Exchange)
 
 /// Answers a request that could not be read. Nothing after it on the connection is read either.
 pub(crate) async fn refuse(w: &Worker, x: &mut Exchange, down: &mut Downstream, answer: Box<Answer>) {
-    w.new_request_id(&mut x.request_id);
+    x.request_id.extend_from_slice(&w.new_request_id());
     x.client = down.peer;
     let body = fill(w, None, x, &answer);
     let mut out = w.buffers.take_staging();

@@ -325,9 +325,9 @@ impl Worker {
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// Appends a UUIDv7 (RFC 9562 §5.7): milliseconds of the wall clock and 74 random bits.
+    /// A UUIDv7 (RFC 9562 §5.7): milliseconds of the wall clock and 74 random bits.
     #[inline]
-    pub(crate) fn new_request_id(&self, out: &mut Vec<u8>) {
+    pub(crate) fn new_request_id(&self) -> [u8; 36] {
         let high = (self.clock.wall_us() / 1000) << 16 | 0x7000 | (self.random() & 0xfff);
         let low = 1 << 63 | (self.random() >> 2);
         let (high, low) = (hex(high), hex(low));
@@ -337,7 +337,7 @@ impl Worker {
         text[14..18].copy_from_slice(&high[12..]);
         text[19..23].copy_from_slice(&low[..4]);
         text[24..].copy_from_slice(&low[4..]);
-        out.extend_from_slice(&text);
+        text
     }
 
     /// Appends the date as RFC 9110 §5.6.7 writes it; formatted once a second.

@@ -10,7 +10,7 @@ use crate::respond;
 use crate::serve::{Next, serve};
 use crate::wire::Socket;
 use crate::worker::Worker;
-use oxgate_http::{Parsed, RequestError};
+use oxgate_http::{HeadLimits, Parsed, RequestError};
 use oxgate_policy::Answer;
 use oxgate_telemetry::Reason;
 use std::future::poll_fn;
@@ -82,10 +82,7 @@ async fn burst(w: &Rc<Worker>, down: &mut Downstream) -> bool {
             }
         }
         match serve(w, &mut x, down).await {
-            Next::Keep => {
-                x.request.head.shrink();
-                x.response.head.shrink();
-            }
+            Next::Keep => {}
             Next::Close => return false,
             Next::Linger => {
                 linger(w, down).await;
@@ -105,8 +102,9 @@ enum Head {
 
 /// Reads the next request's head into the exchange.
 async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head {
-    let limits = down.listener().head_limits();
-    let header_timeout_us = down.listener().limits.get().header_timeout.as_micros() as u64;
+    let all_limits = down.listener().limits.get();
+    let limits =
+        HeadLimits { bytes: all_limits.header_bytes, fields: all_limits.header_count, target: all_limits.uri_bytes };
     let mut begun = !down.wire.input.skip_empty_lines();
     if !begun {
         down.wait_idle(w.clock.now_us(), GRACE_US);
@@ -127,7 +125,8 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
                     Err(error) => return Poll::Ready(Head::Refused(refusal(error))),
                 }
                 if !std::mem::replace(&mut timed, true) {
-                    down.set_deadline(w.clock.now_us() + header_timeout_us);
+                    let timeout_us = all_limits.header_timeout.as_micros() as u64;
+                    down.set_deadline(w.clock.now_us() + timeout_us);
                 }
             }
             match down.wire.poll_fill(cx, &w.buffers) {

@@ -4,7 +4,6 @@ use super::h1;
 use crate::wire::Socket;
 use crate::worker::Worker;
 use oxgate_config::resolved::ListenerLimits;
-use oxgate_http::HeadLimits;
 use oxgate_telemetry::Reason;
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -81,11 +80,6 @@ impl ListenerView {
 
     fn is_full(&self) -> bool {
         self.open.load(Relaxed) >= self.limits.get().connections
-    }
-
-    pub(crate) fn head_limits(&self) -> HeadLimits {
-        let limits = self.limits.get();
-        HeadLimits { bytes: limits.header_bytes, fields: limits.header_count, target: limits.uri_bytes }
     }
 }
 
