@@ -50,9 +50,9 @@ struct Slot {
 }
 
 impl Slot {
-    fn new(generation: u32, group: usize, waker: Waker) -> Slot {
+    fn new(generation: u32, group: usize) -> Slot {
         let (deadline, armed, idle_since) = (NEVER, NEVER, NEVER);
-        Slot { deadline, armed, generation, expired: false, shed: false, idle_since, group, waker: Some(waker) }
+        Slot { deadline, armed, generation, expired: false, shed: false, idle_since, group, waker: None }
     }
 }
 
@@ -61,16 +61,20 @@ impl Slot {
 pub(crate) struct TimerId(u32);
 
 impl Timers {
-    /// A slot of a group that wakes the current task.
-    pub(crate) fn register(&self, cx: &Context<'_>, group: usize) -> TimerId {
+    /// Has a slot wake the current task.
+    pub(crate) fn watch(&self, id: TimerId, cx: &Context<'_>) {
+        self.0.borrow_mut().slots[id.0 as usize].waker = Some(cx.waker().clone());
+    }
+
+    /// A slot of a group, which wakes nobody yet.
+    pub(crate) fn register(&self, group: usize) -> TimerId {
         let mut wheel = self.0.borrow_mut();
-        let waker = cx.waker().clone();
         if let Some(id) = wheel.free.pop() {
             let slot = &mut wheel.slots[id as usize];
-            *slot = Slot::new(slot.generation.wrapping_add(1), group, waker);
+            *slot = Slot::new(slot.generation.wrapping_add(1), group);
             return TimerId(id);
         }
-        wheel.slots.push(Slot::new(0, group, waker));
+        wheel.slots.push(Slot::new(0, group));
         TimerId(wheel.slots.len() as u32 - 1)
     }
 
@@ -223,7 +227,7 @@ mod tests {
 
     fn timers() -> (Timers, TimerId) {
         let timers = Timers::default();
-        let id = timers.register(&Context::from_waker(Waker::noop()), 1);
+        let id = timers.register(1);
         (timers, id)
     }
 
@@ -264,7 +268,7 @@ mod tests {
         let (timers, id) = timers();
         timers.set(id, 10 * TICK_US);
         timers.release(id);
-        let next = timers.register(&Context::from_waker(Waker::noop()), 2);
+        let next = timers.register(2);
         assert_eq!(next, id);
         timers.0.borrow_mut().fire(10);
         assert!(!timers.expired(next));
@@ -290,7 +294,7 @@ mod tests {
     #[test]
     fn the_longest_idle_go_first() {
         let (timers, first) = timers();
-        let second = timers.register(&Context::from_waker(Waker::noop()), 2);
+        let second = timers.register(2);
         // The one with the nearer deadline has been idle for less.
         timers.set_idle(first, 1, 20 * TICK_US);
         timers.set_idle(second, 2, 10 * TICK_US);

@@ -37,17 +37,24 @@ pub(crate) struct Downstream {
     admission: Admission,
     /// The peer's address; the unspecified one for Unix sockets.
     pub(crate) peer: IpAddr,
-    /// The peer's address as text, written once per connection.
-    peer_text: Box<[u8]>,
     timer: TimerId,
 }
 
 impl Downstream {
     pub(crate) fn new(admission: Admission, socket: Socket, peer: Option<SocketAddr>, timer: TimerId) -> Downstream {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |p| p.ip().to_canonical());
-        let mut peer_text = Vec::with_capacity(16);
-        write_address(peer, &mut peer_text);
-        Downstream { wire: Wire::new(socket), admission, peer, peer_text: peer_text.into(), timer }
+        Downstream { wire: Wire::new(socket), admission, peer, timer }
+    }
+
+    /// The worker that serves it.
+    #[inline]
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.admission.w
+    }
+
+    /// Has the current task woken when the deadline passes.
+    pub(crate) fn watch_deadline(&self, cx: &Context<'_>) {
+        self.admission.w.timers.watch(self.timer, cx);
     }
 
     /// The listener that accepted it.
@@ -97,9 +104,8 @@ impl Downstream {
     }
 
     /// Appends the peer's address as text.
-    #[inline]
     pub(crate) fn write_peer(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.peer_text);
+        write_address(self.peer, out);
     }
 
     /// Appends the peer as the value of `for` (RFC 7239 §6): IPv6 in brackets and quotes.

@@ -29,17 +29,23 @@ const LINGER_US: u64 = 2_000_000;
 
 /// Serves a connection in a task of its own.
 pub(crate) fn spawn(w: &Rc<Worker>, listener: &Rc<ListenerView>, socket: Socket, peer: Option<SocketAddr>) {
-    tokio::task::spawn_local(connection(Admission::new(w, listener), socket, peer));
+    let timer = w.timers.register(listener.group());
+    let mut down = Downstream::new(Admission::new(w, listener), socket, peer, timer);
+    // Captured, and lent from there: an argument would be kept in the task twice.
+    tokio::task::spawn_local(async move { connection(&mut down).await });
 }
 
-async fn connection(admission: Admission, socket: Socket, peer: Option<SocketAddr>) {
-    let w = Rc::clone(&admission.w);
-    let _watch = PanicWatch(Rc::clone(&w));
-    let timer = poll_fn(|cx| Poll::Ready(w.timers.register(cx, admission.listener.group()))).await;
-    let mut down = Downstream::new(admission, socket, peer, timer);
+async fn connection(down: &mut Downstream) {
+    let w = &Rc::clone(down.worker());
+    let _watch = PanicWatch(Rc::clone(w));
+    poll_fn(|cx| {
+        down.watch_deadline(cx);
+        Poll::Ready(())
+    })
+    .await;
     let mut patience_us = down.listener().limits.get().header_timeout.as_micros() as u64;
-    while wait_for_bytes(&w, &mut down, patience_us).await {
-        if !Box::pin(burst(&w, &mut down)).await {
+    while wait_for_bytes(w, down, patience_us).await {
+        if !Box::pin(burst(w, down)).await {
             return;
         }
         patience_us = (down.listener().limits.get().idle_timeout.as_micros() as u64).saturating_sub(GRACE_US);
