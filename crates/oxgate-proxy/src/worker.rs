@@ -92,6 +92,8 @@ pub(crate) struct Worker {
     leaving: Cell<bool>,
 }
 
+/// Idle client connections closed at once when descriptors run out.
+const SHED: usize = 16;
 /// How often idle connections are looked over and a new snapshot is picked up without traffic.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -292,6 +294,11 @@ impl Worker {
         }
         *self.view.borrow_mut() = Rc::new(view);
         self.epoch.set(epoch);
+    }
+
+    /// Closes a few idle client connections, because the process is out of descriptors.
+    pub(crate) fn make_room(&self) {
+        self.timers.shed_idle(None, SHED);
     }
 
     /// Number of workers.

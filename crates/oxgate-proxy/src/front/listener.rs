@@ -99,8 +99,9 @@ impl Acceptor {
 
 /// How long accepting pauses when the process is out of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Idle connections closed at once to make room.
-const SHED: usize = 16;
+/// Of so many connections that a full listener may have, it closes one idle one to make room: looking
+/// for them costs a look at all.
+const SHED_ONE_OF: usize = 256;
 
 /// Accepts until told to stop, then takes what was already in the queue.
 pub(crate) async fn run(w: Rc<Worker>, listener: Rc<ListenerView>, socket: ListenerSocket) {
@@ -134,7 +135,7 @@ pub(crate) async fn run(w: Rc<Worker>, listener: Rc<ListenerView>, socket: Liste
             Some(Err(error)) => {
                 w.metrics.accept_errors.add(1);
                 failures.log(&listener.name, &error, w.clock.now_us());
-                w.timers.shed_idle(None, SHED);
+                w.make_room();
                 tokio::time::sleep(PAUSE).await;
             }
             None => return,
@@ -145,7 +146,8 @@ pub(crate) async fn run(w: Rc<Worker>, listener: Rc<ListenerView>, socket: Liste
 /// Takes a connection in: here, on a worker with fewer connections, or not at all.
 fn admit(w: &Rc<Worker>, listener: &Rc<ListenerView>, socket: Socket, peer: Option<SocketAddr>) {
     w.metrics.accepted.add(1);
-    if listener.is_full() && w.timers.shed_idle(Some(listener.group()), SHED) == 0 {
+    let few = || (listener.limits.get().connections / SHED_ONE_OF).max(1);
+    if listener.is_full() && w.timers.shed_idle(Some(listener.group()), few()) == 0 {
         w.metrics.reasons.of(Reason::TooManyConnections).add(1);
         return;
     }

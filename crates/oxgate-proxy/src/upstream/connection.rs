@@ -44,9 +44,7 @@ impl Connection {
     }
 }
 
-/// Idle client connections closed at once when the process is out of descriptors, and how long that may
-/// take to show. Who waits too long meets the connect timeout.
-const SHED: usize = 16;
+/// How long the closing of idle client connections may take to show.
 const PAUSE: Duration = Duration::from_millis(5);
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
@@ -57,7 +55,8 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 pub(super) async fn open(w: &Worker, addresses: &[SocketAddr]) -> Result<TcpStream, ProxyError> {
     let first = w.random() as usize % addresses.len().max(1);
     let mut result = Err(ProxyError::Unresolved);
-    for i in 0..addresses.len() {
+    let mut i = 0;
+    while i < addresses.len() {
         let address = addresses[(first + i) % addresses.len()];
         match TcpStream::connect(address).await {
             Ok(socket) => {
@@ -65,15 +64,16 @@ pub(super) async fn open(w: &Worker, addresses: &[SocketAddr]) -> Result<TcpStre
                 let _ = socket.set_nodelay(true).and_then(|()| watch_for_vanished_peers(&socket));
                 return Ok(socket);
             }
+            // Idle clients make room for a request that is under way, which waits no longer than for any
+            // connection.
             Err(error) if is_out_of_descriptors(&error) => {
-                // Idle clients make room for a request that is under way.
-                w.timers.shed_idle(None, SHED);
+                w.make_room();
                 tokio::time::sleep(PAUSE).await;
-                return Box::pin(open(w, addresses)).await;
             }
             Err(error) => {
                 tracing::debug!(%address, %error, "connect failed");
                 result = Err(ProxyError::ConnectFailed);
+                i += 1;
             }
         }
     }
