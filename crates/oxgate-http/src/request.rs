@@ -97,8 +97,10 @@ pub struct Request {
     upgrade: Option<Upgrade>,
     expects_continue: bool,
     claims_client: bool,
-    /// The authority that was checked last, in this request or one before.
-    last_authority: Vec<u8>,
+    /// The value of Host that was checked last, in this request or one before.
+    last_host: Vec<u8>,
+    /// Changes with `last_host`, and with every authority that is none.
+    authority_number: u64,
     /// The request line, as long as it may be sent as it was received.
     line: Span,
 }
@@ -206,7 +208,7 @@ impl Request {
         }
         match facts.host {
             Some(value) if self.is_authority(value) => self.authority = value,
-            None if self.http10 => {}
+            None if self.http10 => self.forget_host(),
             _ => return Err(RequestError::Host),
         }
         if facts.seen.meets(NameSet::HOP_BY_HOP) {
@@ -226,13 +228,14 @@ impl Request {
     #[inline]
     fn is_authority(&mut self, value: Span) -> bool {
         let host = self.head.bytes(value);
-        if host == self.last_authority && !host.is_empty() {
+        if host == self.last_host && !host.is_empty() {
             return true;
         }
+        self.authority_number += 1;
+        self.last_host.clear();
         let valid = authority::parse(host).is_some();
         if valid {
-            self.last_authority.clear();
-            self.last_authority.extend_from_slice(host);
+            self.last_host.extend_from_slice(host);
         }
         valid
     }
@@ -333,9 +336,22 @@ impl Request {
 
     /// Replaces Host.
     pub fn set_authority(&mut self, authority: &[u8]) {
+        self.forget_host();
         self.head.remove(Name::Host);
         self.head.append(b"Host", authority);
         self.authority = self.head.store(authority);
+    }
+
+    fn forget_host(&mut self) {
+        self.authority_number += 1;
+        self.last_host.clear();
+    }
+
+    /// A number that stands for the authority: as long as requests read into this value have the same
+    /// number, they have the same authority.
+    #[inline]
+    pub fn authority_number(&self) -> u64 {
+        self.authority_number
     }
 
     /// The method.
@@ -608,6 +624,24 @@ mod tests {
         let mut out = Vec::new();
         parse(text).expect(text).write_head(&mut out);
         String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn one_authority_number_is_one_authority() {
+        let hosts = ["Host: a.test\r\n", "Host: a.test\r\n", "Host: b.test\r\n", "", "Host: b.test\r\n"];
+        let mut request = Request::default();
+        let mut known: Vec<(u64, Vec<u8>)> = Vec::new();
+        for host in hosts.iter().chain(&hosts) {
+            for target in ["/", "http://c.test/", "/"] {
+                let text = format!("GET {target} HTTP/1.0\r\n{host}\r\n");
+                request.parse(text.as_bytes(), &HeadLimits::default()).expect("a request");
+                let (number, authority) = (request.authority_number(), request.authority().to_vec());
+                assert!(known.iter().all(|(n, a)| *n != number || *a == authority), "{text:?}: {known:?}");
+                known.push((number, authority));
+            }
+        }
+        let repeats = known.windows(2).filter(|pair| pair[0].0 == pair[1].0).count();
+        assert!(repeats > 0, "a repeated authority has a number of its own each time");
     }
 
     #[test]

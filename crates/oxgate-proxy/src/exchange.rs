@@ -12,7 +12,8 @@ pub(crate) const MAX_REQUEST_ID: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) request: Request,
-    pub(crate) response: Response,
+    /// In a box, so that it can be swapped for one that lies in the cache.
+    pub(crate) response: Box<Response>,
     /// When the head was complete, in the worker's microseconds.
     pub(crate) started_us: u64,
     /// When the request was handed to the upstream, and when the answer began; 0 before.
@@ -42,7 +43,7 @@ impl Default for Exchange {
     fn default() -> Self {
         Exchange {
             request: Request::default(),
-            response: Response::default(),
+            response: Box::default(),
             started_us: 0,
             sent_us: 0,
             first_byte_us: 0,

@@ -214,6 +214,7 @@ fn parse_response(w: &Worker, x: &mut Exchange, connection: &mut Connection) -> 
     if input.is_empty() {
         return Ok(Parsed::Partial);
     }
+    w.swap_response(x);
     let parsed =
         x.response.parse(input.filled(), x.request.method(), &RESPONSE_LIMITS).map_err(|_| ProxyError::Malformed)?;
     if parsed == Parsed::Partial && input.is_full() {
@@ -429,6 +430,7 @@ pub(crate) async fn deliver(
             {
                 origin.connection.release(w);
             }
+            w.swap_response(x);
             match (keep && uploaded, uploaded && !x.request.is_persistent()) {
                 (true, _) => Next::Keep,
                 (false, true) => Next::Close,

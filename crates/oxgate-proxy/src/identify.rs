@@ -12,7 +12,8 @@ const REQUEST_ID: &[u8] = b"X-Request-ID";
 /// of a connection to one authority, so they are written once.
 #[derive(Debug, Default)]
 pub(crate) struct Introduction {
-    authority: Vec<u8>,
+    /// The authority's number.
+    authority: u64,
     fields: Head,
 }
 
@@ -38,12 +39,11 @@ fn untrusted_peer(w: &Worker, x: &mut Exchange, down: &Downstream) {
         x.request.head.drop_where(|id, _| id.is_forwarding());
     }
     let Introduction { authority, fields } = &mut x.introduction;
-    if fields.is_empty() || authority != x.request.authority() {
-        authority.clear();
-        authority.extend_from_slice(x.request.authority());
+    if fields.is_empty() || *authority != x.request.authority_number() {
+        *authority = x.request.authority_number();
         fields.clear();
         append_for(fields, down, &[]);
-        append_rest(fields, down, x.scheme, authority, true, &[]);
+        append_rest(fields, down, x.scheme, x.request.authority(), true, &[]);
     }
     x.request.head.append_all(fields);
     let id = w.new_request_id();

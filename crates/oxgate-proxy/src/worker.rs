@@ -11,6 +11,7 @@ use crate::timers::Timers;
 use crate::upstream::UpstreamView;
 use crate::wire::Socket;
 use oxgate_config::resolved::ListenerLimits;
+use oxgate_http::Response;
 use oxgate_telemetry::calendar::{self, Date};
 use oxgate_telemetry::{LogWriter, Record, RouteMetrics, WorkerMetrics};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -79,6 +80,8 @@ pub(crate) struct Worker {
     pub(crate) clock: Clock,
     pub(crate) timers: Timers,
     pub(crate) buffers: BufferPool,
+    /// The response used last, which lies in the cache.
+    response: RefCell<Box<Response>>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     view: RefCell<Rc<View>>,
     epoch: Cell<u64>,
@@ -118,6 +121,7 @@ impl Worker {
             clock: Clock::new(),
             timers: Timers::default(),
             buffers: BufferPool::default(),
+            response: RefCell::default(),
             metrics,
             view: RefCell::new(Rc::new(View::new(snapshot))),
             epoch: Cell::new(epoch),
@@ -319,6 +323,12 @@ impl Worker {
 
     pub(crate) fn drain_is_over(&self) -> bool {
         self.drain_until_us.get().is_some_and(|until| self.clock.now_us() >= until)
+    }
+
+    /// Swaps the exchange's response, which is of no use now, for the one that was used last.
+    #[inline]
+    pub(crate) fn swap_response(&self, x: &mut Exchange) {
+        std::mem::swap(&mut x.response, &mut *self.response.borrow_mut());
     }
 
     /// A number nobody should rely on being secret.
