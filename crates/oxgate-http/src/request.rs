@@ -99,7 +99,7 @@ pub struct Request {
     claims_client: bool,
     /// The value of Host that was checked last, in this request or one before.
     last_host: Vec<u8>,
-    /// Changes with `last_host`, and with every authority that is none.
+    /// Changes with `last_host`, and whenever the authority is not the value of Host.
     authority_number: u64,
     /// The request line, as long as it may be sent as it was received.
     line: Span,
@@ -291,6 +291,7 @@ impl Request {
         if authority::parse(&authority).is_none() {
             return Err(RequestError::Host);
         }
+        self.forget_host();
         self.set_authority(&authority);
         Ok(Span::new(target.range().start + skip + end, target.range().end))
     }
@@ -336,19 +337,19 @@ impl Request {
 
     /// Replaces Host.
     pub fn set_authority(&mut self, authority: &[u8]) {
-        self.forget_host();
         self.head.remove(Name::Host);
         self.head.append(b"Host", authority);
         self.authority = self.head.store(authority);
     }
 
+    /// The request has another authority than Host says.
     fn forget_host(&mut self) {
         self.authority_number += 1;
         self.last_host.clear();
     }
 
-    /// A number that stands for the authority: as long as requests read into this value have the same
-    /// number, they have the same authority.
+    /// A number that stands for the authority that was received: as long as requests read into this value
+    /// have the same number, they came with the same one. [`Request::set_authority`] leaves it alone.
     #[inline]
     pub fn authority_number(&self) -> u64 {
         self.authority_number
