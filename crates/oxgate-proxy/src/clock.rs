@@ -3,15 +3,6 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-thread_local! {
-    static STALE: Cell<bool> = const { Cell::new(true) };
-}
-
-/// Lets every clock of this thread read the time anew; called when the event loop wakes up.
-pub(crate) fn mark_stale() {
-    STALE.set(true);
-}
-
 /// A clock for one thread. Times are microseconds since the worker started.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -19,14 +10,16 @@ pub(crate) struct Clock {
     /// The calendar's time at the start, as the system's clock now sees it.
     wall_start_us: Cell<u64>,
     now_us: Cell<u64>,
+    stale: Cell<bool>,
     asked: Cell<u32>,
 }
 
 impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the worker's clock")]
     pub(crate) fn new() -> Clock {
-        let (start, now_us, asked) = (Instant::now(), Cell::new(0), Cell::new(0));
-        let clock = Clock { start, wall_start_us: Cell::new(0), now_us, asked };
+        let (start, zero) = (Instant::now(), Cell::default());
+        let clock =
+            Clock { start, wall_start_us: zero.clone(), now_us: zero, stale: Cell::new(true), asked: Cell::default() };
         clock.follow_calendar();
         clock
     }
@@ -39,13 +32,19 @@ impl Clock {
         self.wall_start_us.set(wall.saturating_sub(since_start).as_micros() as u64);
     }
 
+    /// Has the time read anew; called when the event loop wakes up.
+    #[inline]
+    pub(crate) fn mark_stale(&self) {
+        self.stale.set(true);
+    }
+
     /// The time of this turn.
     #[inline]
     pub(crate) fn now_us(&self) -> u64 {
         // A loop that never rests never wakes up either: the clock must move all the same.
         let asked = self.asked.get().wrapping_add(1);
         self.asked.set(asked);
-        if STALE.replace(false) || asked.is_multiple_of(64) {
+        if self.stale.replace(false) || asked.is_multiple_of(64) {
             self.now_us.set(self.start.elapsed().as_micros() as u64);
         }
         self.now_us.get()
@@ -54,10 +53,5 @@ impl Clock {
     /// The time by the calendar, microseconds since 1970.
     pub(crate) fn wall_us(&self) -> u64 {
         self.wall_start_us.get() + self.now_us()
-    }
-
-    /// The instant that a time of this clock stands for.
-    pub(crate) fn instant(&self, us: u64) -> Instant {
-        self.start + Duration::from_micros(us)
     }
 }

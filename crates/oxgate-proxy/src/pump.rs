@@ -5,7 +5,8 @@
 //! unsent, which is all the backpressure there needs to be.
 
 use crate::buffer::{BufferPool, SMALL};
-use crate::wire::{Socket, Wire};
+use crate::socket::Socket;
+use crate::wire::Wire;
 use oxgate_http::Framing;
 use oxgate_http::chunked::{self, Decoder};
 use std::io;

@@ -1,16 +1,13 @@
-//! Deadlines: one slot per connection, a plain store to move one, one runtime timer per worker.
+//! Deadlines: one slot per connection, a plain store to move one.
 //!
 //! A slot's deadline is looked at only when the tick it was armed for comes round; a deadline that
 //! was moved back meanwhile is armed anew then. So an exchange that ends in time, and each that
 //! follows on its connection, costs a store.
 
-use crate::clock::{self, Clock};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 /// Length of a tick. Deadlines are kept to the next tick.
 const TICK_US: u64 = 5_000;
@@ -28,8 +25,6 @@ struct Wheel {
     free: Vec<u32>,
     /// Slots by the tick at which they are looked at, with the generation they were armed in.
     ticks: BTreeMap<u64, Vec<(u32, u32)>>,
-    driver: Option<Waker>,
-    driver_at: u64,
     /// The tick of the last look.
     now: u64,
 }
@@ -152,27 +147,41 @@ impl Timers {
         }
     }
 
-    /// Expires slots as their time comes; runs for as long as the worker.
-    pub(crate) async fn drive(&self, clock: &Clock) {
-        let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    /// Waits until a time of the clock.
+    pub(crate) async fn sleep_until(&self, deadline_us: u64) {
+        let slot = Sleep { timers: self, id: self.register(0) };
+        self.set(slot.id, deadline_us);
         poll_fn(|cx| {
-            loop {
-                // The time that this task waits for is not the time of the last wake-up.
-                clock::mark_stale();
-                let next = self.0.borrow_mut().fire(clock.now_us() / TICK_US);
-                {
-                    let mut wheel = self.0.borrow_mut();
-                    wheel.driver = Some(cx.waker().clone());
-                    wheel.driver_at = next.unwrap_or(NEVER);
-                }
-                let Some(next) = next else { return Poll::<()>::Pending };
-                sleep.as_mut().reset(clock.instant(next * TICK_US).into());
-                if sleep.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
+            if self.expired(slot.id) {
+                return Poll::Ready(());
             }
+            self.watch(slot.id, cx);
+            Poll::Pending
         })
         .await;
+    }
+
+    /// Expires the slots whose time has come.
+    #[inline]
+    pub(crate) fn fire(&self, now_us: u64) {
+        self.0.borrow_mut().fire(now_us / TICK_US);
+    }
+
+    /// How long nothing has to be looked at; `None` when there is nothing to look at.
+    pub(crate) fn patience_us(&self, now_us: u64) -> Option<u64> {
+        self.0.borrow().ticks.first_key_value().map(|(tick, _)| (tick * TICK_US).saturating_sub(now_us))
+    }
+}
+
+/// A slot for one wait.
+struct Sleep<'a> {
+    timers: &'a Timers,
+    id: TimerId,
+}
+
+impl Drop for Sleep<'_> {
+    fn drop(&mut self) {
+        self.timers.release(self.id);
     }
 }
 
@@ -182,15 +191,10 @@ impl Wheel {
         let slot = &mut self.slots[id as usize];
         slot.armed = tick;
         self.ticks.entry(tick).or_default().push((id, slot.generation));
-        if tick < self.driver_at
-            && let Some(driver) = self.driver.take()
-        {
-            driver.wake();
-        }
     }
 
-    /// Looks at every slot whose tick has come; gives the next tick to look at.
-    fn fire(&mut self, now: u64) -> Option<u64> {
+    /// Looks at every slot whose tick has come.
+    fn fire(&mut self, now: u64) {
         self.now = now;
         while let Some(entry) = self.ticks.first_entry().filter(|e| *e.key() <= now) {
             let (tick, due) = entry.remove_entry();
@@ -208,7 +212,6 @@ impl Wheel {
                 }
             }
         }
-        self.ticks.first_key_value().map(|(tick, _)| *tick)
     }
 }
 
@@ -236,9 +239,11 @@ mod tests {
         let (timers, id) = timers();
         timers.set(id, 10 * TICK_US);
         timers.set(id, 30 * TICK_US);
-        assert_eq!(timers.0.borrow_mut().fire(20), Some(30));
+        timers.fire(20 * TICK_US);
+        assert_eq!(timers.patience_us(20 * TICK_US), Some(10 * TICK_US));
         assert!(!timers.expired(id));
-        assert_eq!(timers.0.borrow_mut().fire(30), None);
+        timers.fire(30 * TICK_US);
+        assert_eq!(timers.patience_us(30 * TICK_US), None);
         assert!(timers.expired(id));
     }
 
@@ -247,10 +252,10 @@ mod tests {
         let (timers, id) = timers();
         timers.set(id, 30 * TICK_US);
         timers.set(id, 10 * TICK_US);
-        timers.0.borrow_mut().fire(10);
+        timers.fire(10 * TICK_US);
         assert!(timers.expired(id));
         timers.set(id, 50 * TICK_US);
-        timers.0.borrow_mut().fire(40);
+        timers.fire(40 * TICK_US);
         assert!(!timers.expired(id));
     }
 
@@ -259,7 +264,8 @@ mod tests {
         let (timers, id) = timers();
         timers.set(id, 10 * TICK_US);
         timers.set(id, u64::MAX);
-        assert_eq!(timers.0.borrow_mut().fire(20), None);
+        timers.fire(20 * TICK_US);
+        assert_eq!(timers.patience_us(20 * TICK_US), None);
         assert!(!timers.expired(id));
     }
 
@@ -270,7 +276,7 @@ mod tests {
         timers.release(id);
         let next = timers.register(2);
         assert_eq!(next, id);
-        timers.0.borrow_mut().fire(10);
+        timers.fire(10 * TICK_US);
         assert!(!timers.expired(next));
     }
 
@@ -280,14 +286,16 @@ mod tests {
         for now in 0..5_000 {
             timers.set(id, (now + 700_000) * TICK_US);
             timers.set(id, (now + 20) * TICK_US);
-            timers.0.borrow_mut().fire(now);
+            timers.fire(now * TICK_US);
         }
         let entries: usize = timers.0.borrow().ticks.values().map(Vec::len).sum();
         assert!(entries < 100, "{entries} entries");
         timers.set(id, 10_000 * TICK_US);
-        timers.0.borrow_mut().fire(9_999);
+        timers.fire(9_999 * TICK_US);
         assert!(!timers.expired(id));
-        while timers.0.borrow_mut().fire(10_000).is_some() {}
+        while timers.patience_us(10_000 * TICK_US).is_some() {
+            timers.fire(10_000 * TICK_US);
+        }
         assert!(timers.expired(id));
     }
 

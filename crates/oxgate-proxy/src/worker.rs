@@ -1,15 +1,16 @@
 //! A worker: one thread, one core, one event loop, nothing shared but the snapshot.
 
 use crate::buffer::BufferPool;
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
+use crate::event_loop::EventLoop;
 use crate::exchange::Exchange;
 use crate::front::{ListenerSocket, ListenerView, h1, run_listener};
 use crate::plane::Shared;
 use crate::schedule::Turn;
 use crate::snapshot::Snapshot;
+use crate::socket::Socket;
 use crate::timers::Timers;
 use crate::upstream::UpstreamView;
-use crate::wire::Socket;
 use oxgate_config::resolved::ListenerLimits;
 use oxgate_http::Response;
 use oxgate_telemetry::calendar::{self, Date};
@@ -18,6 +19,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire};
@@ -45,7 +47,7 @@ pub(crate) struct Handover {
     listener: Arc<str>,
     limits: ListenerLimits,
     open: Arc<AtomicUsize>,
-    socket: StdSocket,
+    socket: OwnedFd,
     peer: Option<SocketAddr>,
 }
 
@@ -54,13 +56,6 @@ pub(crate) struct Handover {
 pub(crate) struct Inbox {
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) handovers: mpsc::Receiver<Handover>,
-}
-
-/// A socket that belongs to no event loop.
-#[derive(Debug)]
-enum StdSocket {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
 }
 
 /// A snapshot as one worker uses it.
@@ -77,6 +72,7 @@ pub(crate) struct View {
 pub(crate) struct Worker {
     id: usize,
     shared: Arc<Shared>,
+    pub(crate) event_loop: EventLoop,
     pub(crate) clock: Clock,
     pub(crate) timers: Timers,
     pub(crate) buffers: BufferPool,
@@ -98,26 +94,24 @@ pub(crate) struct Worker {
 /// Idle client connections closed at once when descriptors run out.
 const SHED: usize = 16;
 /// How often idle connections are looked over and a new snapshot is picked up without traffic.
-const SWEEP: Duration = Duration::from_secs(1);
+const SWEEP_US: u64 = 1_000_000;
+/// How often a draining worker looks whether connections are left.
+const LOOK_US: u64 = 10_000;
 
 /// Runs a worker on this thread until it has drained.
 pub(crate) fn run(id: usize, shared: Arc<Shared>, log: LogWriter, inbox: Inbox) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .on_thread_unpark(clock::mark_stale)
-        .build_local(tokio::runtime::LocalOptions::default())?;
-    let worker = Rc::new(Worker::new(id, shared, log));
-    runtime.block_on(worker.main(inbox));
-    Ok(())
+    let worker = Rc::new(Worker::new(id, shared, log, EventLoop::new()?));
+    let w = Rc::clone(&worker);
+    worker.event_loop.run(async move { w.main(inbox).await }, &worker.clock, &worker.timers)
 }
 
 impl Worker {
-    fn new(id: usize, shared: Arc<Shared>, log: LogWriter) -> Worker {
+    fn new(id: usize, shared: Arc<Shared>, log: LogWriter, event_loop: EventLoop) -> Worker {
         let (epoch, snapshot) = shared.snapshot();
         let metrics = Arc::clone(&shared.metrics[id]);
         Worker {
             id,
+            event_loop,
             clock: Clock::new(),
             timers: Timers::default(),
             buffers: BufferPool::default(),
@@ -137,9 +131,13 @@ impl Worker {
 
     async fn main(self: &Rc<Self>, mut inbox: Inbox) {
         let w = Rc::clone(self);
-        tokio::task::spawn_local(async move { w.timers.drive(&w.clock).await });
-        let mut sweep = tokio::time::interval(SWEEP);
-        loop {
+        self.event_loop.spawn(async move {
+            loop {
+                w.sweep();
+                w.sleep(SWEEP_US).await;
+            }
+        });
+        while !self.is_draining() {
             tokio::select! {
                 // A listener has to be known before its first connection comes from elsewhere.
                 biased;
@@ -148,10 +146,6 @@ impl Worker {
                     None => return,
                 },
                 Some(handover) = inbox.handovers.recv() => self.take_over(handover),
-                _ = sweep.tick() => self.sweep(),
-            }
-            if self.is_draining() {
-                break;
             }
         }
         self.drained(&mut inbox.handovers).await;
@@ -163,7 +157,7 @@ impl Worker {
                 let mut listeners = self.listeners.borrow_mut();
                 let new = || Rc::new(ListenerView::new(Arc::clone(&name), limits, open));
                 let listener = Rc::clone(listeners.entry(Arc::clone(&name)).or_insert_with(new));
-                tokio::task::spawn_local(run_listener(Rc::clone(self), listener, socket));
+                self.event_loop.spawn(run_listener(Rc::clone(self), listener, socket));
             }
             Command::Limit { name, limits } => {
                 if let Some(listener) = self.listeners.borrow().get(&name) {
@@ -194,12 +188,14 @@ impl Worker {
         let known = self.listeners.borrow().get(&listener).cloned();
         // The listener may have been closed meanwhile: a connection that it accepted is served still.
         let listener = known.unwrap_or_else(|| Rc::new(ListenerView::new(listener, limits, open)));
-        let socket = match socket {
-            StdSocket::Tcp(socket) => tokio::net::TcpStream::from_std(socket).map(Socket::Tcp),
-            StdSocket::Unix(socket) => tokio::net::UnixStream::from_std(socket).map(Socket::Unix),
-        };
-        if let Ok(socket) = socket {
-            h1::spawn(self, &listener, socket, peer);
+        self.serve_on(&listener, socket, peer);
+    }
+
+    /// Serves a connection on this worker.
+    pub(crate) fn serve_on(self: &Rc<Self>, listener: &Rc<ListenerView>, socket: OwnedFd, peer: Option<SocketAddr>) {
+        match Socket::new(&self.event_loop, socket) {
+            Ok(socket) => h1::spawn(self, listener, socket, peer),
+            Err(error) => tracing::warn!(%error, "a connection cannot be watched and is closed"),
         }
     }
 
@@ -207,9 +203,9 @@ impl Worker {
     pub(crate) fn hand_over(
         &self,
         listener: &ListenerView,
-        socket: Socket,
+        socket: OwnedFd,
         peer: Option<SocketAddr>,
-    ) -> Option<Socket> {
+    ) -> Option<OwnedFd> {
         if self.is_draining() {
             return Some(socket);
         }
@@ -222,19 +218,12 @@ impl Worker {
             return Some(socket);
         }
         let Ok(place) = self.shared.handovers[other].try_reserve() else { return Some(socket) };
-        let socket = match socket {
-            Socket::Tcp(socket) => socket.into_std().map(StdSocket::Tcp),
-            Socket::Unix(socket) => socket.into_std().map(StdSocket::Unix),
-        };
-        if let Ok(socket) = socket {
-            let (name, open) = (Arc::clone(&listener.name), Arc::clone(&listener.open));
-            place.send(Handover { listener: name, limits: listener.limits.get(), open, socket, peer });
-        }
+        let (name, open) = (Arc::clone(&listener.name), Arc::clone(&listener.open));
+        place.send(Handover { listener: name, limits: listener.limits.get(), open, socket, peer });
         None
     }
 
     fn sweep(self: &Rc<Self>) {
-        clock::mark_stale();
         let now = self.clock.now_us();
         self.clock.follow_calendar();
         self.buffers.shrink();
@@ -247,22 +236,23 @@ impl Worker {
     /// Waits until every connection is gone, or the time is up. Connections handed over meanwhile are
     /// served too.
     async fn drained(self: &Rc<Self>, handovers: &mut mpsc::Receiver<Handover>) {
-        let mut look = tokio::time::interval(Duration::from_millis(10));
-        look.tick().await;
-        loop {
-            tokio::select! {
-                Some(handover) = handovers.recv() => self.take_over(handover),
-                _ = look.tick() => {
-                    clock::mark_stale();
-                    if self.drain_is_over() || (self.metrics.connections.value() == 0 && handovers.is_empty()) {
-                        break;
-                    }
-                }
+        while !self.drain_is_over() {
+            self.sleep(LOOK_US).await;
+            while let Ok(handover) = handovers.try_recv() {
+                self.take_over(handover);
+            }
+            if self.metrics.connections.value() == 0 {
+                break;
             }
         }
         // Tunnels and streams still open see the end and record it.
         self.timers.wake_all();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.sleep(LOOK_US).await;
+    }
+
+    /// Waits so long, in microseconds; a few milliseconds more are possible.
+    pub(crate) async fn sleep(&self, time_us: u64) {
+        self.timers.sleep_until(self.clock.now_us() + time_us).await;
     }
 
     /// The snapshot of now: one compare when nothing changed.

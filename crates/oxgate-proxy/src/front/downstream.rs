@@ -1,8 +1,9 @@
 //! A client's connection.
 
 use super::listener::ListenerView;
+use crate::socket::Socket;
 use crate::timers::TimerId;
-use crate::wire::{Socket, Wire};
+use crate::wire::Wire;
 use crate::worker::Worker;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

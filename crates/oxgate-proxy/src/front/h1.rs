@@ -8,7 +8,7 @@ use super::listener::ListenerView;
 use crate::exchange::Exchange;
 use crate::respond;
 use crate::serve::{Next, serve};
-use crate::wire::Socket;
+use crate::socket::Socket;
 use crate::worker::Worker;
 use oxgate_http::{HeadLimits, Parsed, RequestError};
 use oxgate_policy::Answer;
@@ -32,7 +32,7 @@ pub(crate) fn spawn(w: &Rc<Worker>, listener: &Rc<ListenerView>, socket: Socket,
     let timer = w.timers.register(listener.group());
     let mut down = Downstream::new(Admission::new(w, listener), socket, peer, timer);
     // Captured, and lent from there: an argument would be kept in the task twice.
-    tokio::task::spawn_local(async move { connection(&mut down).await });
+    w.event_loop.spawn(async move { connection(&mut down).await });
 }
 
 async fn connection(down: &mut Downstream) {

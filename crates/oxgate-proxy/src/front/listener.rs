@@ -1,7 +1,6 @@
 //! Accepting connections.
 
-use super::h1;
-use crate::wire::Socket;
+use crate::socket::Acceptor;
 use crate::worker::Worker;
 use oxgate_config::resolved::ListenerLimits;
 use oxgate_telemetry::Reason;
@@ -13,8 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::Poll;
 
 /// A worker's own socket of a listener, bound and listening.
 #[derive(Debug)]
@@ -34,6 +32,15 @@ impl ListenerSocket {
         match self {
             ListenerSocket::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
             ListenerSocket::Unix(socket) => socket.as_fd().try_clone_to_owned(),
+        }
+    }
+}
+
+impl From<ListenerSocket> for OwnedFd {
+    fn from(socket: ListenerSocket) -> OwnedFd {
+        match socket {
+            ListenerSocket::Tcp(socket) => socket.into(),
+            ListenerSocket::Unix(socket) => socket.into(),
         }
     }
 }
@@ -83,33 +90,15 @@ impl ListenerView {
     }
 }
 
-enum Acceptor {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
-}
-
-impl Acceptor {
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
-        match self {
-            Acceptor::Tcp(listener) => listener.poll_accept(cx).map_ok(|(s, peer)| (Socket::Tcp(s), Some(peer))),
-            Acceptor::Unix(listener) => listener.poll_accept(cx).map_ok(|(s, _)| (Socket::Unix(s), None)),
-        }
-    }
-}
-
 /// How long accepting pauses when the process is out of descriptors or memory.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_US: u64 = 50_000;
 /// Of so many connections that a full listener may have, it closes one idle one to make room: looking
 /// for them costs a look at all.
 const SHED_ONE_OF: usize = 256;
 
 /// Accepts until told to stop, then takes what was already in the queue.
 pub(crate) async fn run(w: Rc<Worker>, listener: Rc<ListenerView>, socket: ListenerSocket) {
-    let acceptor = match socket {
-        ListenerSocket::Tcp(socket) => tokio::net::TcpListener::from_std(socket).map(Acceptor::Tcp),
-        ListenerSocket::Unix(socket) => tokio::net::UnixListener::from_std(socket).map(Acceptor::Unix),
-    };
-    let acceptor = match acceptor {
+    let acceptor = match Acceptor::new(&w.event_loop, socket.into()) {
         Ok(acceptor) => acceptor,
         Err(error) => {
             tracing::error!(listener = %listener.name, %error, "cannot listen");
@@ -136,7 +125,7 @@ pub(crate) async fn run(w: Rc<Worker>, listener: Rc<ListenerView>, socket: Liste
                 w.metrics.accept_errors.add(1);
                 failures.log(&listener.name, &error, w.clock.now_us());
                 w.make_room();
-                tokio::time::sleep(PAUSE).await;
+                w.sleep(PAUSE_US).await;
             }
             None => return,
         }
@@ -144,7 +133,7 @@ pub(crate) async fn run(w: Rc<Worker>, listener: Rc<ListenerView>, socket: Liste
 }
 
 /// Takes a connection in: here, on a worker with fewer connections, or not at all.
-fn admit(w: &Rc<Worker>, listener: &Rc<ListenerView>, socket: Socket, peer: Option<SocketAddr>) {
+fn admit(w: &Rc<Worker>, listener: &Rc<ListenerView>, socket: OwnedFd, peer: Option<SocketAddr>) {
     w.metrics.accepted.add(1);
     let few = || (listener.limits.get().connections / SHED_ONE_OF).max(1);
     if listener.is_full() && w.timers.shed_idle(Some(listener.group()), few()) == 0 {
@@ -153,7 +142,7 @@ fn admit(w: &Rc<Worker>, listener: &Rc<ListenerView>, socket: Socket, peer: Opti
     }
     match w.hand_over(listener, socket, peer) {
         None => w.metrics.handed_over.add(1),
-        Some(socket) => h1::spawn(w, listener, socket, peer),
+        Some(socket) => w.serve_on(listener, socket, peer),
     }
 }
 

@@ -2,13 +2,12 @@
 
 use super::pool::Place;
 use crate::error::ProxyError;
-use crate::wire::{Socket, Wire, watch_for_vanished_peers};
+use crate::socket::{Socket, watch_for_vanished_peers};
+use crate::wire::Wire;
 use crate::worker::Worker;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
-use tokio::net::TcpStream;
 
 /// A connection, counted against its endpoint for as long as it exists.
 #[derive(Debug)]
@@ -45,30 +44,30 @@ impl Connection {
 }
 
 /// How long the closing of idle client connections may take to show.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE_US: u64 = 5_000;
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// Opens a socket to one of the addresses, beginning at a random one.
-pub(super) async fn open(w: &Worker, addresses: &[SocketAddr]) -> Result<TcpStream, ProxyError> {
+pub(super) async fn open(w: &Worker, addresses: &[SocketAddr]) -> Result<Socket, ProxyError> {
     let first = w.random() as usize % addresses.len().max(1);
     let mut result = Err(ProxyError::Unresolved);
     let mut i = 0;
     while i < addresses.len() {
         let address = addresses[(first + i) % addresses.len()];
-        match TcpStream::connect(address).await {
+        match Socket::connect(&w.event_loop, address).await {
             Ok(socket) => {
                 // A failure here costs latency, not correctness.
-                let _ = socket.set_nodelay(true).and_then(|()| watch_for_vanished_peers(&socket));
+                let _ = socket.set_nodelay().and_then(|()| watch_for_vanished_peers(&socket));
                 return Ok(socket);
             }
             // Idle clients make room for a request that is under way, which waits no longer than for any
             // connection.
             Err(error) if is_out_of_descriptors(&error) => {
                 w.make_room();
-                tokio::time::sleep(PAUSE).await;
+                w.sleep(PAUSE_US).await;
             }
             Err(error) => {
                 tracing::debug!(%address, %error, "connect failed");

@@ -6,14 +6,11 @@ use crate::error::ProxyError;
 use crate::schedule::Turn;
 use crate::snapshot::UpstreamPlan;
 use crate::wait::Wait;
-use crate::wire::Socket;
 use crate::worker::Worker;
 use oxgate_telemetry::UpstreamMetrics;
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 
 /// An upstream as one worker uses it; kept across snapshots while its definition stays the same.
@@ -97,7 +94,7 @@ impl UpstreamView {
     ) -> Result<Connection, ProxyError> {
         let endpoint = &self.endpoints[endpoint];
         if endpoint.waiting.get() == 0
-            && let Some(connection) = poll_fn(|cx| Poll::Ready(endpoint.take_idle(w, cx))).await
+            && let Some(connection) = endpoint.take_idle(w)
         {
             return Ok(connection);
         }
@@ -133,7 +130,7 @@ impl UpstreamView {
             let mut addresses = endpoint.live.addresses();
             while addresses.is_empty() {
                 // A name that was never resolved: its first answer may be a moment away.
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                w.sleep(5_000).await;
                 addresses = endpoint.live.addresses();
             }
             connection::open(w, &addresses).await
@@ -141,7 +138,7 @@ impl UpstreamView {
         match opened.await {
             Ok(socket) => {
                 self.metrics.connects.add(1);
-                Ok(Connection::new(Socket::Tcp(socket), place, w.clock.now_us()))
+                Ok(Connection::new(socket, place, w.clock.now_us()))
             }
             Err(error) => {
                 self.metrics.connect_failures.add(1);
@@ -167,7 +164,7 @@ impl UpstreamView {
             Ok(())
         })
         .await?;
-        Ok(poll_fn(|cx| Poll::Ready(endpoint.take_idle(w, cx))).await)
+        Ok(endpoint.take_idle(w))
     }
 
     /// Keeps no connection any more; those in use end with their exchange.
@@ -234,11 +231,11 @@ impl Drop for Place {
 impl EndpointView {
     /// The connection used last is taken first: the others may then grow old and go.
     #[inline]
-    fn take_idle(&self, w: &Worker, cx: &mut Context<'_>) -> Option<Connection> {
+    fn take_idle(&self, w: &Worker) -> Option<Connection> {
         loop {
             let mut connection = self.idle.borrow_mut().pop()?;
             let fresh = w.clock.now_us() - connection.idle_since_us < self.idle_timeout_us;
-            if fresh && connection.wire.is_quiet(cx) {
+            if fresh && connection.wire.socket.is_quiet() {
                 return Some(connection);
             }
             self.metrics.stale.add(1);
@@ -285,9 +282,8 @@ impl EndpointView {
     }
 
     fn sweep(&self, now_us: u64) {
-        let cx = &mut Context::from_waker(Waker::noop());
         let mut idle = std::mem::take(&mut *self.idle.borrow_mut());
-        idle.retain_mut(|c| now_us - c.idle_since_us < self.idle_timeout_us && c.wire.is_quiet(cx));
+        idle.retain_mut(|c| now_us - c.idle_since_us < self.idle_timeout_us && c.wire.socket.is_quiet());
         self.idle.borrow_mut().append(&mut idle);
     }
 }
