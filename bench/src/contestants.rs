@@ -62,11 +62,10 @@ pub(crate) fn config(folder: &Path, name: &str, origin: SocketAddr, routes: usiz
 fn nginx(folder: &Path, origin: SocketAddr) -> Result<Option<Process>> {
     let Some(program) = found("nginx", "/usr/sbin/nginx") else { return Ok(None) };
     let (address, config) = (free_address()?, folder.join("nginx.conf"));
-    let place = "proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto http; proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Request-ID $request_id; proxy_set_header Forwarded \"for=$remote_addr;host=\\\"$http_host\\\";proto=http\";";
     let path = |i| if i == 0 { "/".to_owned() } else { format!("/svc{i}/") };
-    let routes: String = (0..ROUTES).map(|i| format!("        location {} {{ {place} }}\n", path(i))).collect();
+    let routes: String = (0..ROUTES).map(|i| format!("        location {} {{ proxy_pass http://origin; }}\n", path(i))).collect();
     fs::write(&config, fill(include_str!("../rivals/nginx.conf"), folder, origin, address, &routes))?;
-    Process::start("nginx", pinned(0, &program).arg("-c").arg(&config), address).map(Some)
+    Process::start_parent("nginx", pinned(0, &program).arg("-c").arg(&config), address).map(Some)
 }
 
 fn haproxy(folder: &Path, origin: SocketAddr) -> Result<Option<Process>> {

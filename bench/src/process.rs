@@ -29,11 +29,22 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        // nginx works in a child of its own.
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.pid)).unwrap_or_default();
-        if let Some(child) = children.split_whitespace().next_back().and_then(|c| c.parse().ok()) {
-            process.pid = child;
-        }
+        Ok(process)
+    }
+
+    /// The same, of a server whose work is done by a child that it starts.
+    pub(crate) fn start_parent(name: &'static str, command: &mut Command, address: SocketAddr) -> Result<Process> {
+        let mut process = Process::start(name, command, address)?;
+        let children = format!("/proc/{0}/task/{0}/children", process.pid);
+        let end = Instant::now() + Duration::from_secs(10);
+        process.pid = loop {
+            let child = fs::read_to_string(&children)?.split_whitespace().next().and_then(|c| c.parse().ok());
+            match child {
+                Some(child) => break child,
+                None if Instant::now() > end => return Err(format!("{name} started no child").into()),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
         Ok(process)
     }
 
