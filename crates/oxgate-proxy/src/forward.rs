@@ -82,13 +82,22 @@ pub(crate) async fn request(
         x.upstream = Some((arm.upstream, picked));
         x.attempts = x.attempts.saturating_add(1);
         let mut wait = Wait::new(down, total_us);
-        let connection = if fresh_only {
+        let connected = if fresh_only {
             Box::pin(upstream.connect(w, &upstream.endpoints[picked], &mut wait, true)).await
         } else {
             upstream.checkout(w, picked, &mut wait).await
         };
-        let connection = match connection {
-            Ok(connection) => connection,
+        // Moved as a whole, the connection is not kept in two places while the answer is waited for.
+        let begun = connected.map(|connection| {
+            if x.request.authority().is_empty() {
+                x.request.set_authority(upstream.endpoints[picked].live.authority().as_bytes());
+            }
+            let reused = connection.reused;
+            *place = Some(Origin::begin(w, x, down, connection, held, total_us));
+            reused
+        });
+        let reused = match begun {
+            Ok(reused) => reused,
             // Nothing was sent: any other endpoint will do.
             Err(ProxyError::ConnectFailed | ProxyError::Unresolved | ProxyError::ConnectTimeout)
                 if tried.len() + 1 < plan.endpoints_in_use() =>
@@ -99,13 +108,8 @@ pub(crate) async fn request(
             }
             Err(error) => return Err(error),
         };
-        if x.request.authority().is_empty() {
-            x.request.set_authority(upstream.endpoints[picked].live.authority().as_bytes());
-        }
-        let reused = connection.reused;
         upstream.metrics.requests.add(1);
-        let origin = place.insert(Origin::begin(w, x, down, connection, held, total_us));
-        match attempt(w, x, down, origin, held, &route.timeouts).await {
+        match attempt(w, x, down, place, held, &route.timeouts).await {
             Ok(()) => {
                 upstream.metrics.first_byte.observe(x.first_byte_us.saturating_sub(x.sent_us));
                 break;
@@ -149,11 +153,11 @@ async fn attempt(
     w: &Worker,
     x: &mut Exchange,
     down: &mut Downstream,
-    origin: &mut Origin,
+    place: &mut Option<Origin>,
     held: Option<usize>,
     timeouts: &TimeoutsUs,
 ) -> Result<(), ProxyError> {
-    let Origin { connection, upload, total_us } = origin;
+    let Some(Origin { connection, upload, total_us }) = place else { return Err(ProxyError::NoEndpoint) };
     let total_us = *total_us;
     let mut interims = 0;
     x.sent_us = upload.begun_us;

@@ -29,7 +29,9 @@ struct Wheel {
     now: u64,
 }
 
+/// One cache line, not parts of two.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Slot {
     deadline: u64,
     armed: u64,

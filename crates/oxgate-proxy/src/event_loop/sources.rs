@@ -22,7 +22,9 @@ pub(super) struct Sources {
     free: RefCell<Vec<u32>>,
 }
 
+/// Within one cache line, not across two.
 #[derive(Debug, Default)]
+#[repr(align(32))]
 struct Slot {
     /// The one task that uses the socket.
     waker: Option<Waker>,

@@ -108,9 +108,7 @@ enum Head {
 
 /// Reads the next request's head into the exchange.
 async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head {
-    let all_limits = down.listener().limits.get();
-    let limits =
-        HeadLimits { bytes: all_limits.header_bytes, fields: all_limits.header_count, target: all_limits.uri_bytes };
+    let (limits, timeout_us) = head_limits(down);
     let mut begun = !down.wire.input.skip_empty_lines();
     if !begun {
         down.wait_idle(w.clock.now_us(), GRACE_US);
@@ -131,7 +129,6 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
                     Err(error) => return Poll::Ready(Head::Refused(refusal(error))),
                 }
                 if !std::mem::replace(&mut timed, true) {
-                    let timeout_us = all_limits.header_timeout.as_micros() as u64;
                     down.set_deadline(w.clock.now_us() + timeout_us);
                 }
             }
@@ -157,6 +154,14 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
         }
     })
     .await
+}
+
+/// What a head may cost its listener: bytes, and time in microseconds.
+#[inline]
+fn head_limits(down: &Downstream) -> (HeadLimits, u64) {
+    let limits = down.listener().limits.get();
+    let head = HeadLimits { bytes: limits.header_bytes, fields: limits.header_count, target: limits.uri_bytes };
+    (head, limits.header_timeout.as_micros() as u64)
 }
 
 /// The answer to a request that cannot be read or must not be forwarded.
