@@ -63,7 +63,8 @@ fn nginx(folder: &Path, origin: SocketAddr) -> Result<Option<Process>> {
     let Some(program) = found("nginx", "/usr/sbin/nginx") else { return Ok(None) };
     let (address, config) = (free_address()?, folder.join("nginx.conf"));
     let path = |i| if i == 0 { "/".to_owned() } else { format!("/svc{i}/") };
-    let routes: String = (0..ROUTES).map(|i| format!("        location {} {{ proxy_pass http://origin; }}\n", path(i))).collect();
+    let routes: String =
+        (0..ROUTES).map(|i| format!("        location {} {{ proxy_pass http://origin; }}\n", path(i))).collect();
     fs::write(&config, fill(include_str!("../rivals/nginx.conf"), folder, origin, address, &routes))?;
     Process::start_parent("nginx", pinned(0, &program).arg("-c").arg(&config), address).map(Some)
 }

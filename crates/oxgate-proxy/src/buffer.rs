@@ -1,8 +1,9 @@
 //! Read buffers, lent by the worker to whoever holds bytes: an idle connection has none.
 
 use oxgate_http::chunked::{HEADROOM, TAILROOM};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
+use std::rc::Rc;
 use std::task::Poll;
 
 /// What heads and small bodies need.
@@ -10,7 +11,10 @@ pub(crate) const SMALL: usize = 16 * 1024;
 /// What a head needs that a small buffer cannot hold.
 const MEDIUM: usize = 60 * 1024;
 /// What bodies that flow are read in: fewer, larger system calls.
-pub(crate) const LARGE: usize = 256 * 1024;
+const LARGE: usize = 512 * 1024;
+/// Large buffers lent at once per worker; bodies beyond that flow in small ones. So what slow peers
+/// leave unread holds a bounded amount of memory, however many they are.
+const MAX_LARGE: usize = 64;
 /// Free buffers kept per worker, of each size.
 const KEPT: usize = 64;
 
@@ -22,18 +26,34 @@ pub(crate) struct BufferPool {
     small: RefCell<Vec<Box<[u8]>>>,
     medium: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
+    large_lent: Cell<usize>,
     staging: RefCell<Vec<Vec<u8>>>,
 }
 
 impl BufferPool {
     fn take(&self, size: usize) -> Box<[u8]> {
-        let free = self.free(size);
-        free.borrow_mut().pop().unwrap_or_else(|| vec![0; HEADROOM + size + TAILROOM].into_boxed_slice())
+        if size == LARGE {
+            self.large_lent.set(self.large_lent.get() + 1);
+        }
+        let free = self.free(size).borrow_mut().pop();
+        free.unwrap_or_else(|| vec![0; HEADROOM + size + TAILROOM].into_boxed_slice())
+    }
+
+    /// What a body that flows is read into.
+    fn take_for_flow(&self) -> Box<[u8]> {
+        self.take(if self.large_lent.get() < MAX_LARGE { LARGE } else { SMALL })
     }
 
     fn put(&self, bytes: Box<[u8]>) {
-        let mut free = self.free(bytes.len().saturating_sub(HEADROOM + TAILROOM)).borrow_mut();
-        if free.len() < KEPT && !bytes.is_empty() {
+        if bytes.is_empty() {
+            return;
+        }
+        let size = bytes.len() - HEADROOM - TAILROOM;
+        if size == LARGE {
+            self.large_lent.set(self.large_lent.get() - 1);
+        }
+        let mut free = self.free(size).borrow_mut();
+        if free.len() < KEPT {
             free.push(bytes);
         }
     }
@@ -72,8 +92,9 @@ impl BufferPool {
 }
 
 /// Bytes received and not yet used, with room around them for [`oxgate_http::chunked::wrap`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Buffer {
+    pool: Rc<BufferPool>,
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
@@ -82,6 +103,10 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
+    pub(crate) fn new(pool: &Rc<BufferPool>) -> Buffer {
+        Buffer { pool: Rc::clone(pool), bytes: Box::default(), start: 0, end: 0, flowing: false }
+    }
+
     #[inline]
     pub(crate) fn filled(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
@@ -123,12 +148,11 @@ impl Buffer {
     #[inline]
     pub(crate) fn fill_empty<E>(
         &mut self,
-        pool: &BufferPool,
         read: impl FnOnce(&mut [u8]) -> Poll<Result<usize, E>>,
     ) -> Poll<Result<usize, E>> {
-        let mut spare = pool.spare.borrow_mut();
+        let mut spare = self.pool.spare.borrow_mut();
         if spare.is_empty() {
-            *spare = pool.take(SMALL);
+            *spare = self.pool.take(SMALL);
         }
         let limit = spare.len() - TAILROOM;
         let result = read(&mut spare[HEADROOM..limit]);
@@ -136,8 +160,8 @@ impl Buffer {
             && n > 0
         {
             self.bytes = std::mem::take(&mut *spare);
-            self.start = HEADROOM;
-            self.end = HEADROOM;
+            drop(spare);
+            (self.start, self.end) = (HEADROOM, HEADROOM);
             self.extend(n);
         }
         result
@@ -151,11 +175,11 @@ impl Buffer {
 
     /// Room to read into; never empty unless [`Buffer::is_full`].
     #[inline]
-    pub(crate) fn room(&mut self, pool: &BufferPool) -> &mut [u8] {
+    pub(crate) fn room(&mut self) -> &mut [u8] {
         if self.is_empty() {
             if self.bytes.is_empty() || (self.flowing && self.bytes.len() < LARGE) {
-                pool.put(std::mem::take(&mut self.bytes));
-                self.bytes = pool.take(if self.flowing { LARGE } else { SMALL });
+                self.pool.put(std::mem::take(&mut self.bytes));
+                self.bytes = if self.flowing { self.pool.take_for_flow() } else { self.pool.take(SMALL) };
             }
             (self.start, self.end) = (HEADROOM, HEADROOM);
         } else if self.end + TAILROOM == self.bytes.len() && self.start > HEADROOM {
@@ -174,31 +198,68 @@ impl Buffer {
     }
 
     /// Moves the bytes into a larger buffer, for a head that this one cannot hold.
-    pub(crate) fn grow(&mut self, pool: &BufferPool) {
+    pub(crate) fn grow(&mut self) {
         let size = match self.bytes.len() {
             LARGE.. => return,
             MEDIUM.. => LARGE,
             _ => MEDIUM,
         };
-        let mut large = pool.take(size);
+        let mut large = self.pool.take(size);
         let len = self.end - self.start;
         large[HEADROOM..HEADROOM + len].copy_from_slice(&self.bytes[self.start..self.end]);
-        pool.put(std::mem::replace(&mut self.bytes, large));
+        self.pool.put(std::mem::replace(&mut self.bytes, large));
         (self.start, self.end) = (HEADROOM, HEADROOM + len);
     }
 
     /// Gives the memory back when there is nothing in it.
     #[inline]
-    pub(crate) fn release(&mut self, pool: &BufferPool) {
+    pub(crate) fn release(&mut self) {
         if self.is_empty() && !self.bytes.is_empty() {
-            pool.put(std::mem::take(&mut self.bytes));
-            *self = Buffer { flowing: self.flowing, ..Buffer::default() };
+            self.pool.put(std::mem::take(&mut self.bytes));
+            (self.start, self.end) = (0, 0);
         }
     }
 
     /// Gives the memory back with whatever is in it.
-    pub(crate) fn discard(&mut self, pool: &BufferPool) {
+    pub(crate) fn discard(&mut self) {
         self.start = self.end;
-        self.release(pool);
+        self.release();
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.discard();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(buffer: &mut Buffer) {
+        let n = buffer.room().len();
+        buffer.extend(n);
+    }
+
+    #[test]
+    fn a_body_that_flows_is_read_in_large_pieces_as_long_as_there_are_few() {
+        let pool = Rc::default();
+        let mut flows: Vec<_> = (0..MAX_LARGE + 2).map(|_| Buffer::new(&pool)).collect();
+        for flow in &mut flows {
+            read(flow);
+            assert_eq!(flow.filled().len(), SMALL, "the first read");
+            flow.consume(SMALL);
+            read(flow);
+        }
+        let sizes = flows.iter().map(|flow| flow.filled().len());
+        assert_eq!(sizes.clone().filter(|size| *size == LARGE).count(), MAX_LARGE);
+        assert_eq!(sizes.filter(|size| *size == SMALL).count(), 2);
+        // One that ends, with whatever is in it, makes room for another.
+        drop(flows.remove(0));
+        let last = flows.last_mut().expect("there are some");
+        last.consume(SMALL);
+        read(last);
+        assert_eq!(last.filled().len(), LARGE);
     }
 }

@@ -172,7 +172,7 @@ async fn attempt(
             }
         }
         loop {
-            match connection.wire.poll_fill(cx, &w.buffers) {
+            match connection.wire.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     while let Parsed::Complete(len) = parse_response(w, x, connection)? {
                         connection.wire.input.consume(len);
@@ -191,7 +191,7 @@ async fn attempt(
                 Poll::Pending => break,
             }
         }
-        if upload.state != UploadState::Running && down.poll_gone(cx, w) {
+        if upload.state != UploadState::Running && down.poll_gone(cx) {
             return Poll::Ready(Err(ProxyError::ClientGone));
         }
         if w.drain_is_over() {
@@ -207,7 +207,7 @@ async fn attempt(
     })
     .await;
     x.bytes_in = upload.pump.moved + held.unwrap_or(0) as u64;
-    connection.wire.input.release(&w.buffers);
+    connection.wire.input.release();
     result
 }
 
@@ -222,7 +222,7 @@ fn parse_response(w: &Worker, x: &mut Exchange, connection: &mut Connection) -> 
     let parsed =
         x.response.parse(input.filled(), x.request.method(), &RESPONSE_LIMITS).map_err(|_| ProxyError::Malformed)?;
     if parsed == Parsed::Partial && input.is_full() {
-        input.grow(&w.buffers);
+        input.grow();
     }
     let switches = parsed != Parsed::Partial && x.response.status() == 101;
     if switches && !(x.request.upgrade().is_some() && x.response.upgrades()) {
@@ -403,7 +403,7 @@ pub(crate) async fn deliver(
             Poll::Ready(Err(_)) => return Poll::Ready(Err(ProxyError::Truncated)),
             Poll::Pending => {}
         }
-        if upload.state == UploadState::Done && down.poll_gone(cx, w) {
+        if upload.state == UploadState::Done && down.poll_gone(cx) {
             return Poll::Ready(Err(ProxyError::ClientGone));
         }
         let now_seen = Some((download.progress(), download.waits_for_sink(), upload.pump.progress()));
@@ -530,7 +530,7 @@ async fn exchange_whole(
                         head = !response.is_interim();
                         continue;
                     }
-                    Ok(Parsed::Partial) if connection.wire.input.is_full() => connection.wire.input.grow(&w.buffers),
+                    Ok(Parsed::Partial) if connection.wire.input.is_full() => connection.wire.input.grow(),
                     Ok(Parsed::Partial) => {}
                     Err(_) => return Poll::Ready(Err(ProxyError::Malformed)),
                 }
@@ -538,7 +538,7 @@ async fn exchange_whole(
             if head && collect(&mut connection, response.framing(), &mut decoder, &mut body)? {
                 return Poll::Ready(Ok(()));
             }
-            match connection.wire.poll_fill(cx, &w.buffers) {
+            match connection.wire.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
                 Poll::Ready(Ok(_)) if head && response.framing() == Framing::UntilClose => return Poll::Ready(Ok(())),
                 Poll::Ready(_) => return Poll::Ready(Err(ProxyError::Reset)),

@@ -108,7 +108,7 @@ impl Pump {
                 return Poll::Ready(Ok(()));
             }
             if source.input.is_empty() {
-                match ready!(source.poll_fill(cx, pool)) {
+                match ready!(source.poll_fill(cx)) {
                     Ok(0) => self.source_closed()?,
                     Ok(_) => {}
                     Err(_) => return Poll::Ready(Err(PumpError::Source)),
@@ -138,7 +138,7 @@ impl Pump {
             self.unsent.start += n;
             self.flushed += n as u64;
         }
-        source.input.release(pool);
+        source.input.release();
         Poll::Ready(Ok(()))
     }
 

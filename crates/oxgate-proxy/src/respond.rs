@@ -129,7 +129,7 @@ pub(crate) async fn answer(
     let sent = send(w, x, down, out).await;
     match drainable {
         _ if !sent => Next::Close,
-        Some(n) if keep => drain(w, down, n).await,
+        Some(n) if keep => drain(down, n).await,
         _ if unread.is_none() && !x.request.is_persistent() => Next::Close,
         _ => Next::Linger,
     }
@@ -199,7 +199,7 @@ async fn send(w: &Worker, x: &mut Exchange, down: &mut Downstream, out: Vec<u8>)
 }
 
 /// Reads the rest of a small body, so that the connection can carry the next request.
-async fn drain(w: &Worker, down: &mut Downstream, mut left: u64) -> Next {
+async fn drain(down: &mut Downstream, mut left: u64) -> Next {
     poll_fn(|cx| {
         loop {
             let n = left.min(down.wire.input.filled().len() as u64);
@@ -208,7 +208,7 @@ async fn drain(w: &Worker, down: &mut Downstream, mut left: u64) -> Next {
             if left == 0 {
                 return Poll::Ready(Next::Keep);
             }
-            match down.wire.poll_fill(cx, &w.buffers) {
+            match down.wire.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Next::Close),
                 Poll::Pending if down.expired() => return Poll::Ready(Next::Linger),

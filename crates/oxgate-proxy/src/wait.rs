@@ -37,7 +37,7 @@ impl<'a> Wait<'a> {
             if let Poll::Ready(result) = future.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
-            if self.down.poll_gone(cx, w) {
+            if self.down.poll_gone(cx) {
                 return Poll::Ready(Err(ProxyError::ClientGone));
             }
             if w.drain_is_over() {

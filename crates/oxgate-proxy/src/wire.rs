@@ -3,6 +3,7 @@
 use crate::buffer::{Buffer, BufferPool};
 use crate::socket::Socket;
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// A socket and what was read from it.
@@ -13,22 +14,22 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(socket: Socket) -> Wire {
-        Wire { socket, input: Buffer::default() }
+    pub(crate) fn new(socket: Socket, pool: &Rc<BufferPool>) -> Wire {
+        Wire { socket, input: Buffer::new(pool) }
     }
 
     /// Reads once; 0 is the peer's end. The caller sees to it that the input is not full.
     #[inline]
-    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, pool: &BufferPool) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Wire { socket, input } = self;
         if input.is_bare() {
-            return input.fill_empty(pool, |room| socket.poll_read(cx, room));
+            return input.fill_empty(|room| socket.poll_read(cx, room));
         }
-        let room = input.room(pool);
+        let room = input.room();
         let read = socket.poll_read(cx, room);
         match read {
             Poll::Ready(Ok(n)) => input.extend(n),
-            _ => input.release(pool),
+            _ => input.release(),
         }
         read
     }

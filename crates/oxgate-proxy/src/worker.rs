@@ -75,7 +75,7 @@ pub(crate) struct Worker {
     pub(crate) event_loop: EventLoop,
     pub(crate) clock: Clock,
     pub(crate) timers: Timers,
-    pub(crate) buffers: BufferPool,
+    pub(crate) buffers: Rc<BufferPool>,
     /// The response used last, which lies in the cache.
     response: RefCell<Box<Response>>,
     pub(crate) metrics: Arc<WorkerMetrics>,
@@ -114,7 +114,7 @@ impl Worker {
             event_loop,
             clock: Clock::new(),
             timers: Timers::default(),
-            buffers: BufferPool::default(),
+            buffers: Rc::default(),
             response: RefCell::default(),
             metrics,
             view: RefCell::new(Rc::new(View::new(snapshot))),

@@ -44,7 +44,8 @@ pub(crate) struct Downstream {
 impl Downstream {
     pub(crate) fn new(admission: Admission, socket: Socket, peer: Option<SocketAddr>, timer: TimerId) -> Downstream {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |p| p.ip().to_canonical());
-        Downstream { wire: Wire::new(socket), admission, peer, timer }
+        let wire = Wire::new(socket, &admission.w.buffers);
+        Downstream { wire, admission, peer, timer }
     }
 
     /// The worker that serves it.
@@ -88,9 +89,9 @@ impl Downstream {
     /// Whether the client has closed its side. What it sends ahead is read up to one buffer; a
     /// client that sends more than that is not seen to close until its requests are served.
     #[inline]
-    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>, w: &Worker) -> bool {
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
         while !self.wire.input.is_full() {
-            match self.wire.poll_fill(cx, &w.buffers) {
+            match self.wire.poll_fill(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(0) | Err(_)) => return true,
                 Poll::Ready(Ok(_)) => {}
@@ -132,7 +133,6 @@ pub(crate) fn write_address(address: IpAddr, out: &mut Vec<u8>) {
 impl Drop for Downstream {
     fn drop(&mut self) {
         let w = &self.admission.w;
-        self.wire.input.discard(&w.buffers);
         w.timers.release(self.timer);
     }
 }

@@ -58,7 +58,7 @@ async fn connection(down: &mut Downstream) {
 async fn wait_for_bytes(w: &Worker, down: &mut Downstream, patience_us: u64) -> bool {
     down.wait_idle(w.clock.now_us(), patience_us);
     let mut hurried = false;
-    poll_fn(|cx| match down.wire.poll_fill(cx, &w.buffers) {
+    poll_fn(|cx| match down.wire.poll_fill(cx) {
         Poll::Ready(read) => Poll::Ready(read.is_ok_and(|n| n > 0)),
         Poll::Pending if down.expired() || down.is_shed() => Poll::Ready(false),
         Poll::Pending if w.is_draining() => {
@@ -124,7 +124,7 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
                         down.wire.input.consume(len);
                         return Poll::Ready(Head::Complete);
                     }
-                    Ok(Parsed::Partial) if down.wire.input.is_full() => down.wire.input.grow(&w.buffers),
+                    Ok(Parsed::Partial) if down.wire.input.is_full() => down.wire.input.grow(),
                     Ok(Parsed::Partial) => {}
                     Err(error) => return Poll::Ready(Head::Refused(refusal(error))),
                 }
@@ -132,7 +132,7 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
                     down.set_deadline(w.clock.now_us() + timeout_us);
                 }
             }
-            match down.wire.poll_fill(cx, &w.buffers) {
+            match down.wire.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     let filled = down.wire.input.filled();
                     let new = &filled[filled.len() - n..];
@@ -197,8 +197,8 @@ async fn linger(w: &Worker, down: &mut Downstream) {
                     Poll::Pending => {}
                 }
             }
-            down.wire.input.discard(&w.buffers);
-            match down.wire.poll_fill(cx, &w.buffers) {
+            down.wire.input.discard();
+            match down.wire.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 && n <= left => left -= n,
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending if down.expired() => return Poll::Ready(()),

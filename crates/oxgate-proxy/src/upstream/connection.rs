@@ -21,8 +21,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket, place: Place, now_us: u64) -> Connection {
-        Connection { wire: Wire::new(socket), place, born_us: now_us, reused: false, idle_since_us: now_us }
+    pub(super) fn new(w: &Worker, socket: Socket, place: Place) -> Connection {
+        let now_us = w.clock.now_us();
+        Connection { wire: Wire::new(socket, &w.buffers), place, born_us: now_us, reused: false, idle_since_us: now_us }
     }
 
     /// Gives the connection back for the next exchange; the caller knows that the last one ended
@@ -32,7 +33,7 @@ impl Connection {
         let now = w.clock.now_us();
         // Bytes that nobody asked for: never to be read as the next answer.
         let stray = !self.wire.input.is_empty();
-        self.wire.input.discard(&w.buffers);
+        self.wire.input.discard();
         let too_old = now - self.born_us >= self.place.0.max_age_us;
         if !stray && !too_old && !w.is_leaving() {
             self.reused = true;

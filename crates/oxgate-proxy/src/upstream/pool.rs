@@ -138,7 +138,7 @@ impl UpstreamView {
         match opened.await {
             Ok(socket) => {
                 self.metrics.connects.add(1);
-                Ok(Connection::new(socket, place, w.clock.now_us()))
+                Ok(Connection::new(w, socket, place))
             }
             Err(error) => {
                 self.metrics.connect_failures.add(1);
