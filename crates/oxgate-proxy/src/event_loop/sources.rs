@@ -51,8 +51,8 @@ impl Sources {
         let ended = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         let read = ended || flags.contains(EventFlags::IN);
         let write = flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR);
-        let news = u8::from(read) * READ | u8::from(write) * WRITE;
-        slot.ready |= news | u8::from(ended) * ENDED;
+        let news = (u8::from(read) * READ) | (u8::from(write) * WRITE);
+        slot.ready |= news | (u8::from(ended) * ENDED);
         if slot.wanted & news != 0 {
             slot.wanted &= !news;
             if let Some(waker) = &slot.waker {
