@@ -15,6 +15,7 @@ mod request;
 mod response;
 mod scan;
 pub mod token;
+pub mod websocket;
 
 pub use framing::Framing;
 pub use head::{Head, Span};

@@ -9,6 +9,7 @@ use crate::socket::Socket;
 use crate::wire::Wire;
 use oxgate_http::Framing;
 use oxgate_http::chunked::{self, Decoder};
+use oxgate_http::websocket::Frames;
 use std::io;
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
@@ -31,6 +32,8 @@ enum Coding {
     Length(u64),
     Chunked(Box<Decoder>),
     UntilClose,
+    /// Frames until the end, which may come within one.
+    WebSocket(Box<Frames>),
 }
 
 /// One body on its way.
@@ -62,6 +65,19 @@ impl Pump {
             Framing::UntilClose => (Coding::UntilClose, false),
         };
         Pump { staged: head, staged_sent: 0, coding, rechunk, unsent: 0..0, ended, moved: 0, flushed: 0, limit }
+    }
+
+    /// One direction of a WebSocket, after `head`.
+    pub(crate) fn websocket(head: Vec<u8>) -> Pump {
+        let coding = Coding::WebSocket(Box::default());
+        Pump { coding, ..Pump::new(head, Framing::UntilClose, false, u64::MAX) }
+    }
+
+    /// Whether everything taken from the source has gone out, and a WebSocket's next frame may be
+    /// another one.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        let between = matches!(&self.coding, Coding::WebSocket(frames) if frames.is_between());
+        between && !self.waits_for_sink()
     }
 
     /// Whether the whole body was read; some of it may still be unsent.
@@ -153,6 +169,10 @@ impl Pump {
                 (filled.start..filled.start + n, n)
             }
             Coding::UntilClose => (filled.clone(), filled.len()),
+            Coding::WebSocket(frames) => {
+                frames.pass(&bytes[filled.clone()]);
+                (filled.clone(), filled.len())
+            }
             Coding::Chunked(decoder) => {
                 let decoded = decoder.decode(&mut bytes[filled.clone()]).map_err(|_| PumpError::Malformed)?;
                 self.ended = decoded.done;
@@ -181,7 +201,7 @@ impl Pump {
     }
 
     fn source_closed(&mut self) -> Result<(), PumpError> {
-        if !matches!(self.coding, Coding::UntilClose) {
+        if !matches!(self.coding, Coding::UntilClose | Coding::WebSocket(_)) {
             return Err(PumpError::Source);
         }
         self.ended = true;

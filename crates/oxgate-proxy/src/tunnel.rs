@@ -8,7 +8,7 @@ use crate::snapshot::TimeoutsUs;
 use crate::socket::Socket;
 use crate::upstream::Connection;
 use crate::worker::Worker;
-use oxgate_http::Framing;
+use oxgate_http::{Framing, websocket};
 use oxgate_telemetry::Reason;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -49,10 +49,32 @@ pub(crate) async fn run(
         Poll::Pending
     })
     .await;
+    if end == Some(Reason::ShuttingDown) {
+        say_goodbye(w, &to_client, &mut down.wire.socket, &to_upstream, &mut connection.wire.socket).await;
+    }
     w.metrics.tunnels.sub(1);
     x.reason = end;
     (x.bytes_out, x.bytes_in) = (to_client.pump.moved, to_upstream.pump.moved);
     Next::Close
+}
+
+/// Tells both sides that the gateway goes away (RFC 6455 §7.4.1), where that can be put between frames.
+/// Who takes nothing more just sees the end.
+async fn say_goodbye(w: &Worker, to_client: &Half, client: &mut Socket, to_upstream: &Half, upstream: &mut Socket) {
+    let mask = (w.random() as u32).to_ne_bytes();
+    poll_fn(|cx| {
+        for (half, socket, frame) in [
+            (to_client, &mut *client, &websocket::server_goes_away()[..]),
+            (to_upstream, &mut *upstream, &websocket::client_goes_away(mask)[..]),
+        ] {
+            if half.end == End::Open && half.pump.is_between_frames() {
+                let _ = socket.poll_write(cx, frame);
+            }
+            let _ = socket.poll_shutdown(cx);
+        }
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// One direction.
@@ -72,7 +94,7 @@ enum End {
 
 impl Half {
     fn new(head: Vec<u8>) -> Half {
-        Half { pump: Pump::new(head, Framing::UntilClose, false, u64::MAX), end: End::Open }
+        Half { pump: Pump::websocket(head), end: End::Open }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, w: &Worker, source: &mut crate::wire::Wire, sink: &mut Socket) -> End {

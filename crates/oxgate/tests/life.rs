@@ -202,6 +202,47 @@ fn sigterm_lets_requests_under_way_finish() {
 }
 
 #[test]
+fn both_ends_of_a_websocket_hear_that_the_gateway_goes_away() {
+    let origin = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let text = format!(
+        "{BASE}shutdown: {{ drain: 300ms }}\nroutes: {{ all: {{ match: \"/*\", to: \"http://{}\" }} }}\n",
+        origin.local_addr().expect("an address")
+    );
+    let mut gateway = Gateway::start(binary(), &text, &ALL);
+    let open = || {
+        let mut client = TcpStream::connect(gateway.address("web")).expect("a connection");
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            .expect("written");
+        let (mut server, _) = origin.accept().expect("a connection");
+        let mut buffer = [0; 4096];
+        assert!(server.read(&mut buffer).expect("a head") > 0);
+        server
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            .expect("written");
+        assert!(client.read(&mut buffer).expect("an answer") > 0);
+        (client, server)
+    };
+    let (mut client, mut server) = open();
+    server.write_all(b"\x82\x03abc").expect("written");
+    // In the middle of a frame nothing can be said.
+    let (mut other, mut broken) = open();
+    broken.write_all(b"\x82\x09abc").expect("written");
+    gateway.signal("TERM");
+    let rest = |stream: &mut TcpStream| {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).expect("an orderly end");
+        rest
+    };
+    assert_eq!(rest(&mut client), b"\x82\x03abc\x88\x02\x03\xe9");
+    let to_upstream = rest(&mut server);
+    let [0x88, 0x82, a, b, _, _, high, low] = to_upstream[..] else { panic!("{to_upstream:x?}") };
+    assert_eq!([high ^ a, low ^ b], [0x03, 0xe9]);
+    assert_eq!(rest(&mut other), b"\x82\x09abc");
+    assert_eq!(gateway.wait(), Some(0));
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let origin = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let text = format!(
