@@ -106,23 +106,29 @@ macro_rules! document {
 pub struct Fields<'n> {
     node: &'n Node,
     entries: Vec<(&'n Key, &'n Node)>,
+    /// Known keys that seem to be meant by unknown ones.
+    misspelt: Vec<String>,
 }
 
 impl<'n> Fields<'n> {
     /// Opens a map; notes unknown and repeated keys.
     pub fn open(node: &'n Node, known: &[&str], diagnostics: &mut Diagnostics) -> Option<Fields<'n>> {
         let entries = entries(node, diagnostics)?;
+        let mut misspelt = Vec::new();
         for (key, _) in &entries {
             if !known.contains(&key.text.as_str()) {
                 let mut diagnostic = Diagnostic::at(&key.place, format!("unknown key `{}`", key.text));
                 diagnostic = match nearest(&key.text, known.iter().copied()) {
-                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    Some(near) => {
+                        misspelt.push(near.to_owned());
+                        diagnostic.help(format!("did you mean `{near}`?"))
+                    }
                     None => diagnostic.help(format!("known here: {}", known.join(", "))),
                 };
                 diagnostics.push(diagnostic);
             }
         }
-        Some(Fields { node, entries })
+        Some(Fields { node, entries, misspelt })
     }
 
     fn get(&self, key: &str) -> Option<&'n Node> {
@@ -149,7 +155,7 @@ impl<'n> Fields<'n> {
             Some(node) => T::decode(node, diagnostics),
             None => {
                 let absent = T::absent();
-                if absent.is_none() {
+                if absent.is_none() && !self.misspelt.iter().any(|meant| meant == key) {
                     diagnostics.push(Diagnostic::at(&self.node.place, format!("`{key}` is missing")));
                 }
                 absent

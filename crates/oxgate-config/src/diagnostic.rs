@@ -114,10 +114,16 @@ impl Diagnostics {
         self.0.is_empty()
     }
 
-    /// All of them in the order of their places.
+    /// How many there are so far.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All of them in the order of their places; of several at one place the first, whose consequence the
+    /// others may be.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
         self.0.sort_by_key(|d| d.place.as_ref().map(|p| (p.source.name.clone(), p.span.start)));
-        self.0.dedup();
+        self.0.dedup_by(|next, first| if next.place.is_some() { next.place == first.place } else { next == first });
         self.0
     }
 }

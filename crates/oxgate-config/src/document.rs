@@ -466,6 +466,8 @@ impl Decode for AlwaysDoc {
 /// An endpoint: a URL, or a map of URL and weight.
 #[derive(Clone, Debug)]
 pub struct EndpointDoc {
+    /// Where it is written.
+    pub place: Place,
     /// The URL.
     pub url: UrlDoc,
     /// Its share.
@@ -483,12 +485,11 @@ document! {
 
 impl Decode for EndpointDoc {
     fn decode(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
-        match &node.value {
-            Value::Map(_) => {
-                EndpointMapDoc::decode(node, diagnostics).map(|d| EndpointDoc { url: d.url, weight: d.weight })
-            }
-            _ => UrlDoc::decode(node, diagnostics).map(|url| EndpointDoc { url, weight: 1 }),
-        }
+        let (url, weight) = match &node.value {
+            Value::Map(_) => EndpointMapDoc::decode(node, diagnostics).map(|d| (d.url, d.weight)),
+            _ => UrlDoc::decode(node, diagnostics).map(|url| (url, 1)),
+        }?;
+        Some(EndpointDoc { place: node.place.clone(), url, weight })
     }
 
     fn schema() -> Json {

@@ -4,7 +4,7 @@ use crate::decode::{At, Decode, Patience};
 use crate::diagnostic::{Diagnostic, Diagnostics, nearest};
 use crate::document::{
     AlwaysDoc, Document, EndpointDoc, ListenerDoc, PolicyDoc, PolicyRefDoc, RedirectDoc, RespondDoc, RouteDoc,
-    TimeoutsDoc, ToDoc, UpstreamDoc,
+    TimeoutsDoc, ToDoc, UpstreamDoc, UrlDoc,
 };
 use crate::node::{Node, Place, Value};
 use crate::resolved::{
@@ -137,6 +137,9 @@ impl Resolver<'_> {
         if !doc.endpoints.value.is_empty() && doc.endpoints.value.iter().all(|e| e.weight == 0) {
             self.diagnostics.push(Diagnostic::at(&doc.endpoints.node.place, "every endpoint has the weight 0"));
         }
+        for endpoint in &doc.endpoints.value {
+            self.keep_off_admin(&endpoint.url, &endpoint.place);
+        }
         self.add_upstream(Upstream {
             name: name.into(),
             endpoints: doc.endpoints.value.iter().map(endpoint).collect(),
@@ -149,6 +152,17 @@ impl Resolver<'_> {
             pool_max_age: doc.pool.max_age,
             connect_timeout: doc.connect_timeout,
         });
+    }
+
+    /// An address of the admin interface is no endpoint. What a name stands for is looked at when it is
+    /// resolved.
+    fn keep_off_admin(&mut self, url: &UrlDoc, place: &Place) {
+        let address = url.host.parse().ok();
+        let admin = self.resolved.admin.as_ref();
+        if address.zip(admin).is_some_and(|(address, admin)| admin.is_reached_at(address, url.port)) {
+            let message = format!("{}:{} is the admin interface, which no client may reach", url.host, url.port);
+            self.diagnostics.push(Diagnostic::at(place, message));
+        }
     }
 
     fn add_upstream(&mut self, upstream: Upstream) -> usize {
@@ -241,6 +255,7 @@ impl Resolver<'_> {
                 Some(Action::Proxy(vec![Split { upstream, weight: 1 }]))
             }
             ToDoc::Url(url) => {
+                self.keep_off_admin(url, place);
                 let endpoint = Endpoint { host: url.host.clone(), port: url.port, weight: 1 };
                 let name = format!("http://{}", endpoint.authority());
                 let upstream = match self.upstreams.get(&name) {

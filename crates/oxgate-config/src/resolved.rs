@@ -5,7 +5,7 @@ use crate::pattern::{HostPattern, PathPattern};
 use ipnet::IpNet;
 use oxgate_http::PathPolicy;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,18 @@ pub struct Admin {
     pub address: SocketAddr,
     /// The token that every call must bear; only a loopback address may go without.
     pub token: Option<Secret>,
+}
+
+impl Admin {
+    /// Whether a connection to an address would end at the admin interface: none may be made on behalf
+    /// of a client.
+    pub fn is_reached_at(&self, address: IpAddr, port: u16) -> bool {
+        let (own, address) = (self.address.ip().to_canonical(), address.to_canonical());
+        // To connect to the unspecified address is to connect to this machine.
+        let here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+        let same = own == address || (own.is_unspecified() && here(address)) || (address.is_unspecified() && here(own));
+        self.address.port() == port && same
+    }
 }
 
 /// A text that never prints.
@@ -326,4 +338,26 @@ pub struct Timeouts {
     pub tunnel_idle: Option<Duration>,
     /// The whole exchange.
     pub total: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_admin_interface_is_known_under_all_its_addresses() {
+        let is_reached = |own: &str, address: &str, port| {
+            let admin = Admin { address: SocketAddr::new(own.parse().expect("an address"), 9901), token: None };
+            admin.is_reached_at(address.parse().expect("an address"), port)
+        };
+        assert!(is_reached("127.0.0.1", "127.0.0.1", 9901));
+        assert!(!is_reached("127.0.0.1", "127.0.0.1", 9902));
+        assert!(!is_reached("127.0.0.1", "10.0.0.1", 9901));
+        assert!(is_reached("127.0.0.1", "::ffff:127.0.0.1", 9901));
+        assert!(is_reached("127.0.0.1", "0.0.0.0", 9901));
+        assert!(is_reached("0.0.0.0", "127.0.0.1", 9901));
+        assert!(is_reached("::", "127.0.0.1", 9901));
+        assert!(is_reached("10.0.0.1", "10.0.0.1", 9901));
+        assert!(!is_reached("10.0.0.1", "127.0.0.1", 9901));
+    }
 }

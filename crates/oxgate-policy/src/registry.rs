@@ -43,7 +43,12 @@ const fn kind<O: Compile>(name: &'static str, doc: &'static str) -> Kind {
         doc,
         schema: O::schema,
         effective: |node| O::decode(node, &mut Diagnostics::default()).map(|options| options.encode()),
-        compile: |node, diagnostics| O::decode(node, diagnostics)?.compile(node, diagnostics),
+        compile: |node, diagnostics| {
+            let before = diagnostics.len();
+            let options = O::decode(node, diagnostics)?;
+            // What faulty options amount to is nobody's intention.
+            if diagnostics.len() > before { None } else { options.compile(node, diagnostics) }
+        },
     }
 }
 

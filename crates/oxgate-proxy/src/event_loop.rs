@@ -83,7 +83,13 @@ impl EventLoop {
                 if Rc::strong_count(&done) == 1 {
                     break;
                 }
-                let patience_us = if tasks.is_ready() { Some(0) } else { timers.patience_us(clock.now_us()) };
+                let patience_us = if tasks.is_ready() {
+                    Some(0)
+                } else {
+                    // The tasks took their time.
+                    clock.mark_stale();
+                    timers.patience_us(clock.now_us())
+                };
                 self.wait(&mut events, patience_us)?;
                 clock.mark_stale();
                 timers.fire(clock.now_us());
@@ -111,6 +117,12 @@ impl EventLoop {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        Tasks::with(Tasks::leave_home);
     }
 }
 
@@ -191,6 +203,28 @@ mod tests {
             assert_eq!(read(&mut socket, &mut room).await, 4);
             assert_eq!(read(&mut socket, &mut room).await, 0);
             assert!(!socket.is_quiet());
+        });
+    }
+
+    #[test]
+    fn an_end_is_found_though_the_peer_takes_nothing_more() {
+        run(|bench| async move {
+            let (mut socket, mut far) = pair(&bench);
+            far.write_all(b"last").expect("sent");
+            far.shutdown(std::net::Shutdown::Write).expect("ended");
+            bench.sleep(20).await;
+            poll_fn(|cx| match socket.poll_write(cx, &[0; 65536]) {
+                Poll::Ready(written) => {
+                    written.expect("written");
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Pending => Poll::Ready(()),
+            })
+            .await;
+            let mut room = [0; 100];
+            assert_eq!(read(&mut socket, &mut room).await, 4);
+            assert_eq!(read(&mut socket, &mut room).await, 0);
         });
     }
 

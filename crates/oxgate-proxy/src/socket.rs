@@ -87,7 +87,7 @@ impl Socket {
         match read {
             Ok((n, _)) if n < room.len() => self.source.used_up(READ),
             Err(Errno::AGAIN) => {
-                self.source.would_block(READ);
+                self.source.found_nothing();
                 return None;
             }
             _ => {}
@@ -103,7 +103,7 @@ impl Socket {
             match written {
                 Ok(n) if n < bytes.len() => self.source.used_up(WRITE),
                 Err(Errno::AGAIN) => {
-                    self.source.would_block(WRITE);
+                    self.source.used_up(WRITE);
                     continue;
                 }
                 _ => {}
@@ -115,7 +115,11 @@ impl Socket {
 
     /// Tells the peer that nothing more will be sent.
     pub(crate) fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(shutdown(&self.fd, Shutdown::Write).map_err(io::Error::from))
+        match shutdown(&self.fd, Shutdown::Write) {
+            // It has ended in both directions already; what came before may still be read.
+            Ok(()) | Err(Errno::NOTCONN) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
     }
 
     /// Whether an unused connection has seen nothing: no byte and no end. Costs no system call as long as
@@ -165,11 +169,16 @@ impl Acceptor {
         Ok(Acceptor { source: event_loop.watch(&fd, 0)?, fd })
     }
 
+    /// Whether connections may be waiting to be accepted.
+    pub(crate) fn has_more(&self) -> bool {
+        self.source.is_ready(READ)
+    }
+
     /// Accepts a connection that no event loop watches yet; the peer's address, if it has one.
     pub(crate) fn poll_accept(&self, cx: &Context<'_>) -> Poll<io::Result<(OwnedFd, Option<SocketAddr>)>> {
         while self.source.poll_ready(cx, READ) && spend(cx) {
             match acceptfrom_with(&self.fd, FLAGS) {
-                Err(Errno::AGAIN) => self.source.would_block(READ),
+                Err(Errno::AGAIN) => self.source.found_nothing(),
                 Err(error) => return Poll::Ready(Err(error.into())),
                 Ok((fd, peer)) => return Poll::Ready(Ok((fd, peer.and_then(|p| SocketAddr::try_from(p).ok())))),
             }

@@ -29,9 +29,18 @@ pub(crate) async fn run(
     w.metrics.tunnels.add(1);
     down.set_deadline(w.clock.now_us().saturating_add(timeouts.tunnel_idle));
     let mut seen = u64::MAX;
+    let mut upstream_first = false;
     let end = poll_fn(|cx| {
-        let a = to_client.poll(cx, w, &mut connection.wire, &mut down.wire.socket);
-        let b = to_upstream.poll(cx, w, &mut down.wire, &mut connection.wire.socket);
+        // What a task may do in its turn is limited: neither direction may use it all up for ever.
+        upstream_first = !upstream_first;
+        let (mut a, mut b) = (End::Open, End::Open);
+        for upstream in [upstream_first, !upstream_first] {
+            if upstream {
+                b = to_upstream.poll(cx, w, &mut down.wire, &mut connection.wire.socket);
+            } else {
+                a = to_client.poll(cx, w, &mut connection.wire, &mut down.wire.socket);
+            }
+        }
         if let (End::Done, End::Done) | (End::Broken, _) | (_, End::Broken) = (a, b) {
             return Poll::Ready(None);
         }

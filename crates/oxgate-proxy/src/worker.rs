@@ -130,13 +130,7 @@ impl Worker {
     }
 
     async fn main(self: &Rc<Self>, mut inbox: Inbox) {
-        let w = Rc::clone(self);
-        self.event_loop.spawn(async move {
-            loop {
-                w.sweep();
-                w.sleep(SWEEP_US).await;
-            }
-        });
+        let mut next_sweep_us = 0;
         while !self.is_draining() {
             tokio::select! {
                 // A listener has to be known before its first connection comes from elsewhere.
@@ -146,6 +140,10 @@ impl Worker {
                     None => return,
                 },
                 Some(handover) = inbox.handovers.recv() => self.take_over(handover),
+                () = self.timers.sleep_until(next_sweep_us) => {
+                    next_sweep_us = self.clock.now_us() + SWEEP_US;
+                    self.sweep();
+                }
             }
         }
         self.drained(&mut inbox.handovers).await;

@@ -3,13 +3,14 @@
 use crate::configuration::Ready;
 use crate::sockets;
 use crate::upgrade::Inherited;
-use oxgate_config::resolved::{Bind, Listener, LogTarget, Resolved};
+use oxgate_config::resolved::{Admin, Bind, Listener, LogTarget, Resolved};
 use oxgate_control::access_log::AccessLog;
 use oxgate_control::resolver::{Resolver, Sink};
 use oxgate_control::status::Status;
 use oxgate_proxy::{ListenerSocket, Plane, Snapshot};
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -61,7 +62,7 @@ impl Gateway {
             resolved: ready.resolved,
             status,
         };
-        gateway.watch_names(&snapshot);
+        gateway.watch_names(&snapshot, gateway.resolved.admin.clone());
         gateway.listen(opened)?;
         gateway.status.applied();
         Ok(gateway)
@@ -77,7 +78,7 @@ impl Gateway {
         let new = resolved.listeners.iter().filter(|l| !self.listeners.contains_key(&key(l)));
         let opened = open(new, self.plane.workers(), &mut Inherited::default())?;
         let snapshot = Arc::new(Snapshot::compile(&resolved, ready.chains, Some(&self.plane.snapshot())));
-        self.watch_names(&snapshot);
+        self.watch_names(&snapshot, resolved.admin.clone());
         self.plane.publish(snapshot);
         self.log.set_target(log_target(&resolved));
         self.listeners.retain(|known, open| {
@@ -147,10 +148,18 @@ impl Gateway {
         Ok(())
     }
 
-    fn watch_names(&mut self, snapshot: &Snapshot) {
+    fn watch_names(&mut self, snapshot: &Snapshot, admin: Option<Admin>) {
+        let admin = admin.map(Arc::new);
         let names = snapshot.names().map(|(name, endpoint)| {
-            let endpoint = Arc::clone(endpoint);
-            let sink: Sink = Arc::new(move |addresses| endpoint.set_addresses(addresses));
+            let (endpoint, admin) = (Arc::clone(endpoint), admin.clone());
+            let sink: Sink = Arc::new(move |addresses| {
+                let is_admin = |ip: &IpAddr| admin.as_ref().is_some_and(|a| a.is_reached_at(*ip, endpoint.port()));
+                let (refused, good): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(is_admin);
+                if !refused.is_empty() {
+                    tracing::error!(endpoint = endpoint.authority(), "leads to the admin interface and is not used");
+                }
+                endpoint.set_addresses(&good);
+            });
             (name.to_owned(), sink)
         });
         self.resolver.set(names.collect::<Vec<_>>());

@@ -467,6 +467,16 @@ fn the_admin_interface_takes_only_what_it_is_meant_for() {
 }
 
 #[test]
+fn a_name_that_leads_to_the_admin_interface_is_not_used() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let text = format!("{BASE}routes: {{ all: {{ match: \"/*\", to: \"http://localhost:{port}\" }} }}\n")
+        .replace("admin: { address: \"127.0.0.1:0\"", &format!("admin: {{ address: \"127.0.0.1:{port}\""));
+    let gateway = Gateway::start(binary(), &text, &ALL);
+    let (status, body) = get(gateway.address("web"), "/reload");
+    assert_eq!(status, 503, "{body}");
+}
+
+#[test]
 fn interfaces_and_names_of_listeners_follow_a_reload() {
     let mut gateway = Gateway::start(binary(), &config("x"), &ALL);
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");

@@ -120,10 +120,10 @@ impl Source {
         slot.ready &= !what | end;
     }
 
-    /// The socket would block, whatever was said of it.
+    /// There was nothing to read, not even an end, whatever was said of the socket.
     #[inline]
-    pub(crate) fn would_block(&self, what: u8) {
-        self.sources.slots.borrow_mut()[self.index as usize].ready &= !(what | ENDED);
+    pub(crate) fn found_nothing(&self) {
+        self.sources.slots.borrow_mut()[self.index as usize].ready &= !(READ | ENDED);
     }
 
     /// Has the loop forget a socket that others hold too: of one that is only ours it hears no more

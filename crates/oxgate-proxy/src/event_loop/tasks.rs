@@ -74,8 +74,10 @@ impl Tasks {
         });
         let slot = &mut slots[index as usize];
         slot.task = Some(task);
-        slot.queued = true;
-        self.ready.borrow_mut().push(index);
+        // The task that was here before may have been woken while it ended.
+        if !std::mem::replace(&mut slot.queued, true) {
+            self.ready.borrow_mut().push(index);
+        }
     }
 
     /// Has a task polled soon, if it is still there.
@@ -116,8 +118,12 @@ impl Tasks {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
         let slot = &mut self.slots.borrow_mut()[index as usize];
         slot.generation = (slot.generation + 1) & GENERATIONS;
-        slot.queued = false;
         self.free.borrow_mut().push(index);
+    }
+
+    /// Belongs to no loop any more.
+    pub(super) fn leave_home(&self) {
+        self.home.set(NOWHERE);
     }
 
     /// Drops every task.
@@ -249,12 +255,5 @@ impl Mailbox {
         let _ = read(&self.signal, &mut [0; 8]);
         let wanted = std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
         HERE.with(|tasks| wanted.into_iter().for_each(|id| tasks.wake(id)));
-    }
-}
-
-impl Drop for Mailbox {
-    fn drop(&mut self) {
-        // On a thread that is ending there is nothing left to set.
-        let _ = HERE.try_with(|tasks| tasks.home.set(NOWHERE));
     }
 }

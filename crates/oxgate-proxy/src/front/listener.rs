@@ -112,11 +112,8 @@ pub(crate) async fn run(w: Rc<Worker>, listener: Rc<ListenerView>, socket: Liste
             if let Poll::Ready(accepted) = acceptor.poll_accept(cx) {
                 return Poll::Ready(Some(accepted));
             }
-            if listener.stopping.get() || stopped.as_mut().poll(cx).is_ready() {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
-            }
+            let stopping = listener.stopping.get() || stopped.as_mut().poll(cx).is_ready();
+            if stopping && !acceptor.has_more() { Poll::Ready(None) } else { Poll::Pending }
         });
         match accepted.await {
             Some(Ok((socket, peer))) => admit(&w, &listener, socket, peer),

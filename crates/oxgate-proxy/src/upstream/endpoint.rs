@@ -35,6 +35,11 @@ impl Endpoint {
         self.is_name.then_some(self.host.as_str())
     }
 
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// `host:port` as written in Host and in logs.
     pub fn authority(&self) -> &str {
         &self.authority
