@@ -1,4 +1,4 @@
-//! What a faulty configuration is answered with: every file of `specs/diagnostics` is checked, and
+//! What a faulty configuration is answered with: every file of the folder `diagnostics` is checked, and
 //! what is said must be what the `.txt` beside it says. `BLESS=1` writes these files anew.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
@@ -9,7 +9,7 @@ use std::process::Command;
 
 #[test]
 fn every_mistake_is_named_with_its_place_and_mend() {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/diagnostics"));
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/diagnostics"));
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder")
         .map(|entry| entry.expect("an entry").path())
