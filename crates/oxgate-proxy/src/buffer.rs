@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::Poll;
 
+/// What the beginning of a head needs that is slow to come.
+const TINY: usize = 2 * 1024;
 /// What heads and small bodies need.
 pub(crate) const SMALL: usize = 16 * 1024;
 /// What a head needs that a small buffer cannot hold.
@@ -23,6 +25,7 @@ const KEPT: usize = 64;
 pub(crate) struct BufferPool {
     /// What sockets with nothing in hand are read into; it changes hands only when something came.
     spare: RefCell<Box<[u8]>>,
+    tiny: RefCell<Vec<Box<[u8]>>>,
     small: RefCell<Vec<Box<[u8]>>>,
     medium: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
@@ -60,7 +63,7 @@ impl BufferPool {
 
     /// Gives half of the larger free buffers back; called once a second, so that a rush is soon forgotten.
     pub(crate) fn shrink(&self) {
-        for free in [&self.small, &self.medium, &self.large] {
+        for free in [&self.tiny, &self.small, &self.medium, &self.large] {
             let mut free = free.borrow_mut();
             let kept = free.len().div_ceil(2);
             free.truncate(kept);
@@ -69,7 +72,8 @@ impl BufferPool {
 
     fn free(&self, size: usize) -> &RefCell<Vec<Box<[u8]>>> {
         match size {
-            0..=SMALL => &self.small,
+            TINY => &self.tiny,
+            SMALL => &self.small,
             MEDIUM => &self.medium,
             _ => &self.large,
         }
@@ -199,16 +203,27 @@ impl Buffer {
 
     /// Moves the bytes into a larger buffer, for a head that this one cannot hold.
     pub(crate) fn grow(&mut self) {
-        let size = match self.bytes.len() {
-            LARGE.. => return,
-            MEDIUM.. => LARGE,
-            _ => MEDIUM,
-        };
-        let mut large = self.pool.take(size);
+        match self.bytes.len() {
+            LARGE.. => {}
+            MEDIUM.. => self.change(LARGE),
+            SMALL.. => self.change(MEDIUM),
+            _ => self.change(SMALL),
+        }
+    }
+
+    /// Moves a few bytes into a buffer of their size: what they are the beginning of may be long in coming.
+    pub(crate) fn settle(&mut self) {
+        if !self.is_empty() && self.end - self.start < TINY && self.bytes.len() > SMALL {
+            self.change(TINY);
+        }
+    }
+
+    fn change(&mut self, size: usize) {
+        let mut other = self.pool.take(size);
         let len = self.end - self.start;
-        large[HEADROOM..HEADROOM + len].copy_from_slice(&self.bytes[self.start..self.end]);
-        self.pool.put(std::mem::replace(&mut self.bytes, large));
-        (self.start, self.end) = (HEADROOM, HEADROOM + len);
+        other[HEADROOM..HEADROOM + len].copy_from_slice(&self.bytes[self.start..self.end]);
+        self.pool.put(std::mem::replace(&mut self.bytes, other));
+        (self.start, self.end, self.flowing) = (HEADROOM, HEADROOM + len, false);
     }
 
     /// Gives the memory back when there is nothing in it.
@@ -240,6 +255,25 @@ mod tests {
     fn read(buffer: &mut Buffer) {
         let n = buffer.room().len();
         buffer.extend(n);
+    }
+
+    #[test]
+    fn what_is_slow_to_come_moves_to_a_buffer_of_its_size_and_back() {
+        let pool = Rc::default();
+        let mut buffer = Buffer::new(&pool);
+        buffer.settle();
+        assert!(buffer.is_bare());
+        buffer.room()[..3].copy_from_slice(b"GET");
+        buffer.extend(3);
+        buffer.settle();
+        assert_eq!(buffer.filled(), b"GET");
+        assert_eq!(buffer.room().len(), TINY - 3);
+        read(&mut buffer);
+        assert!(buffer.is_full());
+        buffer.settle();
+        buffer.grow();
+        assert_eq!((buffer.filled().len(), buffer.room().len()), (TINY, SMALL - TINY));
+        assert!(buffer.filled().starts_with(b"GET"));
     }
 
     #[test]

@@ -149,7 +149,10 @@ async fn read_head(w: &Worker, x: &mut Exchange, down: &mut Downstream) -> Head 
                 Poll::Pending if down.is_shed() && !begun => return Poll::Ready(Head::Closed),
                 Poll::Pending if down.expired() => return Poll::Ready(Head::Quiet),
                 Poll::Pending if w.is_draining() && !begun => return Poll::Ready(Head::Quiet),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    down.wire.input.settle();
+                    return Poll::Pending;
+                }
             }
         }
     })
