@@ -65,7 +65,7 @@ impl BufferPool {
     pub(crate) fn shrink(&self) {
         for free in [&self.tiny, &self.small, &self.medium, &self.large] {
             let mut free = free.borrow_mut();
-            let kept = free.len().div_ceil(2);
+            let kept = free.len() / 2;
             free.truncate(kept);
         }
     }

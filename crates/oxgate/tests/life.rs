@@ -116,16 +116,8 @@ fn listeners_come_and_go_with_a_reload() {
     }
 }
 
-#[test]
-fn a_websocket_survives_reloads() {
-    let origin = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = origin.local_addr().expect("an address");
-    let config = |n: u32| {
-        format!(
-            "{BASE}routes: {{ all: {{ match: \"/*\", to: \"http://{address}\" }}, n: {{ match: \"/n\", to: {{ respond: {{ body: v{n} }} }} }} }}\n"
-        )
-    };
-    let gateway = Gateway::start(binary(), &config(0), &ALL);
+/// A WebSocket through the gateway: the client's end and the origin's.
+fn websocket(gateway: &Gateway, origin: &std::net::TcpListener) -> (TcpStream, TcpStream) {
     let mut client = TcpStream::connect(gateway.address("web")).expect("a connection");
     client
         .write_all(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
@@ -138,6 +130,21 @@ fn a_websocket_survives_reloads() {
         .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         .expect("written");
     assert!(client.read(&mut buffer).expect("an answer") > 0);
+    (client, server)
+}
+
+#[test]
+fn a_websocket_survives_reloads() {
+    let origin = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = origin.local_addr().expect("an address");
+    let config = |n: u32| {
+        format!(
+            "{BASE}routes: {{ all: {{ match: \"/*\", to: \"http://{address}\" }}, n: {{ match: \"/n\", to: {{ respond: {{ body: v{n} }} }} }} }}\n"
+        )
+    };
+    let gateway = Gateway::start(binary(), &config(0), &ALL);
+    let (mut client, mut server) = websocket(&gateway, &origin);
+    let mut buffer = [0; 4096];
     for n in 1..=5 {
         replace(&gateway.config_path(), &config(n));
         let end = Instant::now() + Duration::from_secs(10);
@@ -209,24 +216,10 @@ fn both_ends_of_a_websocket_hear_that_the_gateway_goes_away() {
         origin.local_addr().expect("an address")
     );
     let mut gateway = Gateway::start(binary(), &text, &ALL);
-    let open = || {
-        let mut client = TcpStream::connect(gateway.address("web")).expect("a connection");
-        client
-            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-            .expect("written");
-        let (mut server, _) = origin.accept().expect("a connection");
-        let mut buffer = [0; 4096];
-        assert!(server.read(&mut buffer).expect("a head") > 0);
-        server
-            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-            .expect("written");
-        assert!(client.read(&mut buffer).expect("an answer") > 0);
-        (client, server)
-    };
-    let (mut client, mut server) = open();
+    let (mut client, mut server) = websocket(&gateway, &origin);
     server.write_all(b"\x82\x03abc").expect("written");
     // In the middle of a frame nothing can be said.
-    let (mut other, mut broken) = open();
+    let (mut other, mut broken) = websocket(&gateway, &origin);
     broken.write_all(b"\x82\x09abc").expect("written");
     gateway.signal("TERM");
     let rest = |stream: &mut TcpStream| {
