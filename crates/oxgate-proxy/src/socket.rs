@@ -6,7 +6,6 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, connect, recv, send,
     shutdown, socket_with, sockopt,
 };
-use socket2::{SockRef, TcpKeepalive};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -26,10 +25,11 @@ const NO_SIGN: Duration = Duration::from_secs(10);
 /// # Errors
 /// The socket is none of TCP.
 pub fn watch_for_vanished_peers<S: AsFd>(socket: &S) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(NO_SIGN / 2).with_retries(2);
-    socket.set_tcp_keepalive(&probes)?;
-    socket.set_tcp_user_timeout(Some(SILENCE + NO_SIGN))
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, SILENCE)?;
+    sockopt::set_tcp_keepintvl(socket, NO_SIGN / 2)?;
+    sockopt::set_tcp_keepcnt(socket, 2)?;
+    Ok(sockopt::set_tcp_user_timeout(socket, (SILENCE + NO_SIGN).as_millis() as u32)?)
 }
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);

@@ -5,6 +5,7 @@ use crate::error::ProxyError;
 use crate::socket::{Socket, watch_for_vanished_peers};
 use crate::wire::Wire;
 use crate::worker::Worker;
+use rustix::io::Errno;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -48,7 +49,7 @@ impl Connection {
 const PAUSE_US: u64 = 5_000;
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Opens a socket to one of the addresses, beginning at a random one.
